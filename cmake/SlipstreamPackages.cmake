@@ -1,0 +1,62 @@
+# Every outside package as one interface target. Static archives wherever they exist, so that one
+# binary runs on a machine with none of them installed (docs/building.md, "The portable binary").
+# Debian's CMake configs name the shared libraries of gRPC, so archives are found through pkg-config.
+include(PinnedSource)
+find_package(PkgConfig REQUIRED)
+
+# Header-only ones.
+add_library(slip_expected INTERFACE)                     # tl::expected
+add_library(slip_fmt INTERFACE)
+target_compile_definitions(slip_fmt INTERFACE FMT_HEADER_ONLY=1)
+add_library(slip_spdlog INTERFACE)                       # with our fmt, not a bundled one
+target_compile_definitions(slip_spdlog INTERFACE SPDLOG_FMT_EXTERNAL)
+target_link_libraries(slip_spdlog INTERFACE slip_fmt)
+find_package(nlohmann_json 3.11 REQUIRED)
+add_library(slip_json ALIAS nlohmann_json::nlohmann_json)
+find_package(CLI11 REQUIRED)
+add_library(slip_cli INTERFACE)
+target_link_libraries(slip_cli INTERFACE CLI11::CLI11)
+
+# slip_archive_target(NAME PKG...): link the static archives that `pkg-config --static PKG` names.
+function(slip_archive_target name)
+  pkg_check_modules(${name}_PC REQUIRED ${ARGN})
+  set(libs ${${name}_PC_STATIC_LIBRARIES})
+  list(REMOVE_ITEM libs dl pthread rt atomic m c stdc++)
+  list(REMOVE_DUPLICATES libs)
+  set(archives)
+  foreach(lib IN LISTS libs)
+    find_library(SLIP_ARCHIVE_${lib} NAMES lib${lib}.a REQUIRED)
+    list(APPEND archives ${SLIP_ARCHIVE_${lib}})
+  endforeach()
+  add_library(${name} INTERFACE)
+  target_link_libraries(${name} INTERFACE -Wl,--start-group ${archives} -Wl,--end-group
+    Threads::Threads ${CMAKE_DL_LIBS})
+endfunction()
+
+slip_archive_target(slip_grpc grpc++ protobuf)
+slip_archive_target(slip_pcre2 libpcre2-8)
+target_compile_definitions(slip_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8 PCRE2_STATIC)
+
+find_program(PROTOC protoc REQUIRED)
+find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
+
+# Boost 1.81 for Beast and Asio with coroutines; the default 1.74 of Debian 12 does not compile
+# with gcc 12 in C++20.
+find_package(Boost 1.81 REQUIRED)
+add_library(slip_boost INTERFACE)
+target_link_libraries(slip_boost INTERFACE Boost::headers)
+target_compile_definitions(slip_boost INTERFACE BOOST_ERROR_CODE_HEADER_ONLY)
+
+# Debian's libsentencepiece.so carries an older Protobuf and aborts beside ours: build the archive.
+slip_pinned_source(sentencepiece 0.2.0
+  a52c19171daaf2e697dc6cbe67684e0fa341b1248966f6aebb541de654d15843 SENTENCEPIECE_SOURCE)
+set(SPM_ENABLE_SHARED OFF CACHE BOOL "" FORCE)
+set(SPM_ENABLE_TCMALLOC OFF CACHE BOOL "" FORCE)
+set(SPM_BUILD_TEST OFF CACHE BOOL "" FORCE)
+set(SPM_PROTOBUF_PROVIDER package CACHE STRING "" FORCE)
+set(SPM_ABSL_PROVIDER internal CACHE STRING "" FORCE)
+set(CMAKE_POLICY_VERSION_MINIMUM 3.5)
+add_subdirectory(${SENTENCEPIECE_SOURCE}/sentencepiece ${CMAKE_BINARY_DIR}/_sentencepiece EXCLUDE_FROM_ALL)
+add_library(slip_sentencepiece INTERFACE)
+target_include_directories(slip_sentencepiece SYSTEM INTERFACE ${SENTENCEPIECE_SOURCE}/sentencepiece/src)
+target_link_libraries(slip_sentencepiece INTERFACE sentencepiece-static slip_grpc)

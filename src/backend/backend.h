@@ -1,0 +1,140 @@
+// One interface for CPU and CUDA: memory, prepared weights, and one virtual call per op per layer.
+// Owned and used by one ModelRunner on its rank's thread. Ops are asynchronous on devices: they
+// order after each other, and Synchronize() waits. Arguments are views in the backend's memory.
+// Errors: allocation failure and unsupported weight types at load; step-scope errors from
+// Synchronize(). Ops themselves check shapes with SLIP_CHECK (callers are our own code).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+#include "tensor/tensor.h"
+
+namespace slipstream {
+
+// Owns memory of a backend; freed with it. 64-byte aligned or better.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual void* data() = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// A weight matrix in the form the backend computes on. Made once at load, const afterwards.
+class Linear {
+ public:
+  virtual ~Linear() = default;
+  virtual int64_t in_features() const = 0;   // K
+  virtual int64_t out_features() const = 0;  // N
+};
+
+// Embedding table; also usable as the output projection when embeddings are tied.
+class EmbeddingTable {
+ public:
+  virtual ~EmbeddingTable() = default;
+};
+
+enum class ActivationKind : uint8_t { kSilu, kGeluTanh };
+
+// neox: the two halves of a head rotate together (Hugging Face layout).
+// interleaved: neighbouring pairs rotate together (GGUF "llama" weights are permuted for it).
+enum class RopeLayout : uint8_t { kNeox, kInterleaved };
+
+// cos and sin of every position and frequency: [max_positions, rotary_dim / 2] f32 each, attention
+// scaling factor already multiplied in.
+struct RopeTable {
+  const float* cos = nullptr;
+  const float* sin = nullptr;
+  int64_t max_positions = 0;
+  int rotary_dim = 0;
+  RopeLayout layout = RopeLayout::kNeox;
+};
+
+// K and V of one layer: k + block * block_stride + kv_head * head_stride is a contiguous
+// [block_size, head_dim] tile of `dtype`; the same for v. Strides are in elements.
+struct KvLayerView {
+  void* k = nullptr;
+  void* v = nullptr;
+  DType dtype = DType::kF32;
+  int64_t block_stride = 0;
+  int64_t head_stride = 0;
+  int block_size = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+};
+
+// The step's sequences, host arrays that live until the step ends. Same for every layer.
+struct AttentionBatch {
+  int num_seqs = 0;
+  int num_tokens = 0;
+  const int32_t* query_start = nullptr;   // [num_seqs + 1]
+  const int32_t* kv_len = nullptr;        // [num_seqs], with this step's tokens
+  const int32_t* block_tables = nullptr;  // [num_seqs, max_blocks]
+  int max_blocks = 0;
+  const int32_t* positions = nullptr;  // [num_tokens]
+  const int64_t* slot_ids = nullptr;   // [num_tokens], block * block_size + offset
+};
+
+struct AttentionParams {
+  int num_heads = 0;
+  float scale = 1.0f;
+  int sliding_window = 0;       // a query at p sees keys in (p - window, p]; 0: all
+  float logit_softcap = 0.0f;   // cap * tanh(x / cap) before the mask; 0: none
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+  virtual DType activation_dtype() const = 0;  // kF32 on the CPU
+  virtual size_t free_memory_bytes() const = 0;
+
+  virtual Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
+
+  // Stacks `parts` by rows into one matrix of in_features = parts[0].cols; parts may differ in
+  // dtype. `bias` is empty or f32 [sum of rows]. The views are read during the call only.
+  virtual Result<std::unique_ptr<Linear>> MakeLinear(std::span<const WeightView> parts,
+                                                     std::span<const float> bias) = 0;
+  virtual Result<std::unique_ptr<EmbeddingTable>> MakeEmbedding(const WeightView& table) = 0;
+  // The tied output projection of `table`, sharing its memory where the layout allows.
+  virtual Result<std::unique_ptr<Linear>> MakeTiedLinear(EmbeddingTable& table) = 0;
+
+  // out[i] = table[ids[i]] * scale.  out [ids.size(), hidden]
+  virtual void Embed(const EmbeddingTable& table, std::span<const int32_t> ids, float scale,
+                     TensorView out) = 0;
+  // y = x W^T + bias.  x [M, K], y [M, N]. Each row's value does not depend on M.
+  virtual void MatMul(const Linear& w, TensorView x, TensorView y) = 0;
+  // out = x / rms(x) * weight, per row.  x, out [M, H] (may alias), weight [H] f32.
+  virtual void RmsNorm(TensorView x, const float* weight, float eps, TensorView out) = 0;
+  // residual += delta; out = RmsNorm(residual).  All [M, H]; out may alias delta.
+  virtual void AddRmsNorm(TensorView residual, TensorView delta, const float* weight, float eps,
+                          TensorView out) = 0;
+  // x += y, elementwise.
+  virtual void Add(TensorView x, TensorView y) = 0;
+  // In place on rows of qkv [num_tokens, (num_heads + 2 * num_kv_heads) * head_dim]: RMS-normalises
+  // each q and k head with q_norm / k_norm ([head_dim] f32, null: none), rotates q and k by the
+  // batch's positions (table null: none), and writes k and v to the slots of `kv`.
+  virtual void RopeAndWriteKv(TensorView qkv, int num_heads, const float* q_norm,
+                              const float* k_norm, float eps, const RopeTable* rope,
+                              const AttentionBatch& batch, const KvLayerView& kv) = 0;
+  // out [num_tokens, num_heads * head_dim]; q is the first num_heads * head_dim columns of qkv.
+  virtual void Attention(TensorView qkv, const KvLayerView& kv, const AttentionBatch& batch,
+                         const AttentionParams& params, TensorView out) = 0;
+  // out[m, f] = act(gate_up[m, f]) * gate_up[m, F + f].  gate_up [M, 2F], out [M, F]
+  virtual void GatedActivation(TensorView gate_up, ActivationKind kind, TensorView out) = 0;
+  // out[i] = x[rows[i]].  x [M, H]
+  virtual void GatherRows(TensorView x, std::span<const int32_t> rows, TensorView out) = 0;
+  // x = cap * tanh(x / cap)
+  virtual void SoftCap(TensorView x, float cap) = 0;
+
+  // Waits for everything issued; step-scope errors surface here.
+  virtual Status Synchronize() = 0;
+};
+
+// num_threads 0: one per physical core this process may run on.
+Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads);
+
+}  // namespace slipstream

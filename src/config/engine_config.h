@@ -1,0 +1,39 @@
+// Settings of the scheduler, the KV cache and the runtime. Each field: unit, default, cost.
+// Filled from the command line and --config by tools; const once the engine runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace slipstream {
+
+struct EngineConfig {
+  // Tokens per KV block. Larger: fewer table entries, more waste per sequence. Power of two, 8..128.
+  int block_size_tokens = 16;
+  // KV blocks in the pool; 0: derived from kv_cache_bytes.
+  int64_t num_blocks = 0;
+  // Bytes of KV cache when num_blocks is 0; 0: enough for max_num_seqs / 4 full contexts, bounded
+  // by a third of free memory.
+  int64_t kv_cache_bytes = 0;
+  // Sequences in one step.
+  int max_num_seqs = 64;
+  // Tokens in one step: decodes first, the rest is prefill chunks. Larger: better prompt
+  // throughput, longer steps for the decodes that share them.
+  int max_batch_tokens = 2048;
+  // Tokens of prompt plus output per sequence; 0: the model's limit.
+  int64_t max_model_len = 0;
+  // Requests waiting in the queue before new ones are refused with 429.
+  int max_queued_requests = 1024;
+  bool enable_prefix_caching = true;
+  bool enable_chunked_prefill = true;
+  // Seed mixed into requests that bring none.
+  uint64_t seed = 0;
+};
+
+struct RuntimeConfig {
+  int num_threads = 0;          // CPU backend; 0: one per core
+  std::string kv_dtype = "auto";  // auto, f32, bf16, f16; auto: f32 for float32 weights, else bf16
+  std::string device = "cpu";
+};
+
+}  // namespace slipstream

@@ -1,0 +1,66 @@
+// A request to the engine and the events that come back. Immutable once submitted. The engine owns
+// it from Submit to the terminal events.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "runtime/forward_input.h"
+#include "runtime/sampling_params.h"
+
+namespace slipstream {
+
+enum class FinishReason : uint8_t { kNone, kStop, kLength, kAbort, kError };
+
+struct TokenEvent {
+  int32_t choice = 0;                  // which of the request's n choices
+  bool has_token = false;
+  SampledToken token;                  // when has_token
+  FinishReason finish = FinishReason::kNone;  // not kNone: the choice's one terminal event
+  int32_t stop_token = -1;             // token id that ended it with kStop
+  Error error;                         // when kError
+  int32_t num_prompt_tokens = 0;       // set on every event
+  int32_t num_cached_tokens = 0;       // prompt tokens found in the prefix cache
+  std::vector<SampledToken> prompt_logprobs;  // first event of choice 0: one per prompt token but
+                                              // the first, when asked for
+};
+
+// Where a request's events go. OnEvents is called on the engine thread with the events of one step
+// and must neither block nor throw. Cancel may be called from any thread at any time; the engine
+// sees it before the next step and answers with terminal events of kAbort.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void OnEvents(std::span<TokenEvent> events) = 0;
+
+  void Cancel() { cancelled_.store(true, std::memory_order_release); }
+  // Ends one choice (a stop string was found); other choices go on. Choices 0..63.
+  void CancelChoice(int choice) {
+    cancelled_choices_.fetch_or(uint64_t{1} << choice, std::memory_order_release);
+  }
+  bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+  uint64_t cancelled_choices() const { return cancelled_choices_.load(std::memory_order_acquire); }
+
+ private:
+  std::atomic<bool> cancelled_{false};
+  std::atomic<uint64_t> cancelled_choices_{0};
+};
+
+struct Request {
+  std::string id;
+  std::vector<int32_t> prompt_ids;                // not empty
+  std::shared_ptr<const SamplingParams> params;
+  int num_choices = 1;                            // 1..64; choice k samples with seed + k
+  int priority = 0;                               // lower runs first
+  std::optional<int64_t> deadline_us;             // NowUs() clock; past it: kAbort
+  std::string cache_salt;                         // separates prefix cache entries
+  std::shared_ptr<EventSink> sink;
+};
+
+}  // namespace slipstream

@@ -1,0 +1,39 @@
+// A decoder-only transformer run on a Backend: weights prepared for it, described by an ArchSpec,
+// executed op by op. Owned by one ModelRunner, used on its thread. Load errors name the tensor.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "loader/checkpoint.h"
+
+namespace slipstream {
+
+// The flat arrays of one step that the model reads; host memory, valid until Forward returns.
+struct ModelInput {
+  std::span<const int32_t> token_ids;   // [num_tokens]
+  AttentionBatch batch;                 // sequences, positions, slots, block tables
+  std::span<const int32_t> logit_rows;  // rows of token_ids whose logits are wanted
+};
+
+class DecoderModel {
+ public:
+  virtual ~DecoderModel() = default;
+  virtual const ModelConfig& config() const = 0;
+  // Bytes of K plus V per token over all layers in `kv_dtype`.
+  virtual int64_t kv_bytes_per_token(DType kv_dtype) const = 0;
+  // Sizes activations for at most this many tokens and logit rows in one Forward; once, at start.
+  virtual Status Reserve(int max_tokens, int max_logit_rows) = 0;
+  // Logits [logit_rows.size(), vocab_size] f32 in backend memory, valid until the next Forward.
+  // `kv` has one view per layer.
+  virtual Result<TensorView> Forward(const ModelInput& input, std::span<const KvLayerView> kv) = 0;
+};
+
+// Builds the model that `checkpoint.config().architecture` names. `backend` must outlive it;
+// `checkpoint` is read during the call only, except where the backend computes on mapped weights.
+Result<std::unique_ptr<DecoderModel>> BuildModel(const Checkpoint& checkpoint, Backend& backend);
+
+}  // namespace slipstream

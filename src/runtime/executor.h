@@ -1,0 +1,33 @@
+// Runs steps on devices. Owned by the Engine and called on its thread: Submit queues a step,
+// Collect waits for the oldest one. At most max_in_flight() steps may be submitted and not
+// collected. An error from either is step scope: the step's tokens are lost, the executor lives.
+// kInternal with `fatal()` true is process scope.
+#pragma once
+
+#include "base/result.h"
+#include "runtime/forward_input.h"
+
+namespace slipstream {
+
+// What the engine must know of the model and memory behind the executor.
+struct ExecutorInfo {
+  int64_t vocab_size = 0;
+  int64_t max_model_len = 0;     // tokens
+  int64_t num_blocks = 0;        // KV blocks in the pool
+  int block_size_tokens = 16;
+  int max_num_seqs = 0;          // sampler slots
+  int max_batch_tokens = 0;
+  std::vector<int32_t> eos_token_ids;
+};
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  virtual const ExecutorInfo& info() const = 0;
+  virtual int max_in_flight() const { return 1; }
+  virtual Status Submit(ForwardInput input) = 0;
+  virtual Result<StepOutput> Collect() = 0;
+  virtual bool fatal() const { return false; }
+};
+
+}  // namespace slipstream

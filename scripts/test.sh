@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything, runs every test. With a CUDA compiler the CUDA code
+# is compiled for sm_90a too; device tests run where there is a GPU and are counted as skipped
+# elsewhere. Then the unit and server tests once more under the address and thread sanitizers.
+# Usage: scripts/test.sh [--fast]     --fast leaves the sanitizer builds out
+set -euo pipefail
+source "$(dirname "$0")/lib/common.sh"
+
+fast=
+case ${1:-} in
+  '') ;;
+  --fast) fast=1 ;;
+  -h|--help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) die "unknown option: $1" "See $0 --help" ;;
+esac
+
+step "packages"
+install_packages
+step "model and test clients"
+fetch_model
+python=$(python_env)
+echo "clients: $("$python" -c 'import openai; print("openai", openai.__version__)')"
+
+step "include directions and layout"
+python3 "$root/scripts/check_layers.py"
+
+preset=cpu
+if command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+  preset=cuda
+else
+  echo "no CUDA compiler here: the CUDA code is not compiled (CI has one)"
+fi
+
+failed=0
+# run_tests PRESET CTEST_ARGS...: results as XML, one file per test program.
+run_tests() {
+  local preset=$1 results=$root/build/$1/results
+  shift
+  rm -rf "$results"
+  mkdir -p "$results"
+  (cd "$root/build/$preset" && GTEST_OUTPUT="xml:$results/" ctest --output-on-failure "$@") || failed=1
+}
+
+step "build ($preset)"
+cmake_args=(-DSLIPSTREAM_TESTS=ON "-DSLIPSTREAM_TEST_PYTHON=$python")
+configure_and_build "$preset" all
+step "tests ($preset)"
+run_tests "$preset"
+
+if [ -z "$fast" ]; then
+  for sanitizer in asan tsan; do
+    step "build ($sanitizer)"
+    configure_and_build "$sanitizer" all
+    step "tests ($sanitizer)"
+    run_tests "$sanitizer" -L 'unit|server'
+  done
+fi
+
+step "summary"
+python3 "$root/scripts/lib/summarize_tests.py" "$root"/build/{cuda,cpu,asan,tsan}/results || failed=1
+exit $failed

@@ -1,0 +1,56 @@
+#include <memory>
+
+#include "tools/bench_offline.h"
+#include "tools/commands.h"
+
+namespace slipstream {
+namespace {
+
+struct OfflineState {
+  OfflineBenchOptions bench;
+  std::vector<Option> options;
+};
+
+void Append(std::vector<Option>* to, std::vector<Option> from) {
+  for (Option& o : from) to->push_back(std::move(o));
+}
+
+void AddOffline(CLI::App& bench, Action* action) {
+  auto state = std::make_shared<OfflineState>();
+  OfflineBenchOptions& o = state->bench;
+  CLI::App* command = bench.add_subcommand(
+      "offline", "Tokens per second of the engine without a server, on random token ids");
+  command->add_option("MODEL", o.model.path, "Folder or .gguf file")->required();
+  command->add_option("--threads", o.runtime.num_threads, "The same as --num-threads");
+  state->options = {
+      {"bench", "prompt", "Prompt tokens of each sequence (0: no prompt test)", &o.prompt_tokens, 0,
+       1e6},
+      {"bench", "gen", "Output tokens of each sequence (0: no decode test)", &o.gen_tokens, 0, 1e6},
+      {"bench", "batch", "Sequences at once", &o.batch, 1, 4096},
+      {"bench", "depth", "Tokens in the context when decoding starts", &o.depth, 0, 1e6},
+      {"bench", "repetitions", "Timed repetitions after one that warms up", &o.repetitions, 1, 1000},
+      {"bench", "csv", "Append rows here", &o.csv},
+      {"bench", "commit", "Commit in the rows", &o.commit},
+  };
+  Append(&state->options, ModelOptionTable(&o.model));
+  Append(&state->options, EngineOptionTable(&o.engine));
+  Append(&state->options, RuntimeOptionTable(&o.runtime));
+  AddOptions(*command, &state->options);
+  command->callback([state, action] {
+    *action = [state] {
+      const auto rows = RunOfflineBench(state->bench);
+      return rows ? 0 : Report(rows.error());
+    };
+  });
+}
+
+}  // namespace
+
+void AddBench(CLI::App& app, Action* action) {
+  CLI::App* bench = app.add_subcommand("bench", "Measure the engine on this machine");
+  bench->require_subcommand(1);
+  AddOffline(*bench, action);
+  AddPerplexity(*bench, action);
+}
+
+}  // namespace slipstream

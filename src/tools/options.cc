@@ -1,0 +1,58 @@
+#include "tools/options.h"
+
+namespace slipstream {
+
+std::vector<Option> ModelOptionTable(ModelOptions* o) {
+  return {
+      {"model", "load_format", "How to read MODEL: a Hugging Face folder, a .gguf file, or random "
+       "weights made from its config.json", &o->load_format, 0, 0,
+       {"auto", "safetensors", "gguf", "dummy"}},
+      {"model", "dummy_dtype", "Element type of dummy weights", &o->dummy_dtype, 0, 0,
+       {"f32", "f16", "bf16"}},
+  };
+}
+
+std::vector<Option> EngineOptionTable(EngineConfig* c) {
+  return {
+      {"engine", "block_size_tokens", "Tokens in one KV block (8, 16, 32, 64 or 128)",
+       &c->block_size_tokens, 8, 128},
+      {"engine", "num_blocks", "KV blocks in the pool (0: from kv_cache_bytes)", &c->num_blocks, 0,
+       1 << 28},
+      {"engine", "kv_cache_bytes", "Bytes of KV cache (0: sized from free memory)",
+       &c->kv_cache_bytes, 0, 1e15},
+      {"engine", "max_num_seqs", "Sequences in one step", &c->max_num_seqs, 1, 4096},
+      {"engine", "max_batch_tokens", "Tokens in one step; what decodes leave goes to prefill chunks",
+       &c->max_batch_tokens, 16, 1 << 20},
+      {"engine", "max_model_len", "Tokens of prompt plus output (0: the model's limit)",
+       &c->max_model_len, 0, 1 << 24},
+      {"engine", "max_queued_requests", "Requests waiting before new ones get 429",
+       &c->max_queued_requests, 1, 1 << 20},
+      {"engine", "enable_prefix_caching", "Reuse KV blocks of equal prompt starts",
+       &c->enable_prefix_caching},
+      {"engine", "enable_chunked_prefill", "Split long prompts over steps",
+       &c->enable_chunked_prefill},
+      {"engine", "seed", "Mixed into requests that bring no seed", &c->seed, 0, 1.8e19},
+  };
+}
+
+std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
+  return {
+      {"runtime", "num_threads", "CPU worker threads (0: one per core)", &c->num_threads, 0, 1024},
+      {"runtime", "kv_dtype", "Element type of the KV cache", &c->kv_dtype, 0, 0,
+       {"auto", "f32", "bf16", "f16"}},
+      {"runtime", "device", "Where the model runs", &c->device, 0, 0, {"cpu"}},
+  };
+}
+
+LoadOptions ToLoadOptions(const ModelOptions& o) {
+  LoadOptions load;
+  if (o.load_format == "safetensors") load.format = LoadFormat::kSafetensors;
+  if (o.load_format == "gguf") load.format = LoadFormat::kGguf;
+  if (o.load_format == "dummy") load.format = LoadFormat::kDummy;
+  load.dummy_dtype = o.dummy_dtype == "f32"   ? DType::kF32
+                     : o.dummy_dtype == "f16" ? DType::kF16
+                                              : DType::kBF16;
+  return load;
+}
+
+}  // namespace slipstream

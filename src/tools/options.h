@@ -1,0 +1,24 @@
+// The option tables of the engine and the runtime, shared by the subcommands that run a model.
+#pragma once
+
+#include <vector>
+
+#include "config/engine_config.h"
+#include "config/option_table.h"
+#include "loader/checkpoint.h"
+
+namespace slipstream {
+
+struct ModelOptions {
+  std::string path;
+  std::string load_format = "auto";
+  std::string dummy_dtype = "bf16";
+};
+
+std::vector<Option> ModelOptionTable(ModelOptions* options);
+std::vector<Option> EngineOptionTable(EngineConfig* config);
+std::vector<Option> RuntimeOptionTable(RuntimeConfig* config);
+
+LoadOptions ToLoadOptions(const ModelOptions& options);
+
+}  // namespace slipstream

@@ -1,0 +1,95 @@
+#include "loader/checkpoint.h"
+
+#include <fmt/ranges.h>
+
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "loader/float_bits.h"
+#include "loader/gguf_checkpoint.h"
+#include "loader/mapped_file.h"
+#include "loader/tensor_table.h"
+
+namespace slipstream {
+namespace {
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+// The file's own name, with ours when it differs.
+std::string Describe(const CheckpointTensor& t) {
+  return t.file_name == t.name ? fmt::format("{}: tensor '{}'", t.file, t.name)
+                               : fmt::format("{}: tensor '{}' ({})", t.file, t.file_name, t.name);
+}
+
+Result<const CheckpointTensor*> Require(const Checkpoint& checkpoint, std::string_view name,
+                                        const std::vector<int64_t>& shape) {
+  const CheckpointTensor* t = checkpoint.Find(name);
+  if (t == nullptr) {
+    return DataLoss(fmt::format("{}: tensor '{}' is missing", checkpoint.path(), name));
+  }
+  if (t->shape != shape) {
+    return DataLoss(fmt::format("{} has shape {}, the configuration needs {}", Describe(*t),
+                                ShapeText(t->shape), ShapeText(shape)));
+  }
+  return t;
+}
+
+template <typename T>
+T LoadAt(const void* data, size_t i) {
+  T v;
+  std::memcpy(&v, static_cast<const char*>(data) + i * sizeof(T), sizeof(T));
+  return v;
+}
+
+}  // namespace
+
+Result<WeightView> Checkpoint::Matrix(std::string_view name, int64_t rows, int64_t cols) const {
+  SLIP_ASSIGN_OR_RETURN(const CheckpointTensor* t, Require(*this, name, {rows, cols}));
+  return WeightView{t->data, t->dtype, rows, cols};
+}
+
+Result<std::vector<float>> Checkpoint::Vector(std::string_view name, int64_t n, float add) const {
+  SLIP_ASSIGN_OR_RETURN(const CheckpointTensor* t, Require(*this, name, {n}));
+  std::vector<float> out(static_cast<size_t>(n));
+  for (size_t i = 0; i < out.size(); ++i) {
+    switch (t->dtype) {
+      case DType::kF32:
+        out[i] = LoadAt<float>(t->data, i) + add;
+        break;
+      case DType::kF16:
+        out[i] = FloatFromF16(LoadAt<uint16_t>(t->data, i)) + add;
+        break;
+      case DType::kBF16:
+        out[i] = FloatFromBf16(LoadAt<uint16_t>(t->data, i)) + add;
+        break;
+      default:
+        return Fail(ErrorCode::kUnimplemented,
+                    fmt::format("{} is a vector stored as {} (supported: F32, F16, BF16)",
+                                Describe(*t), NameOf(t->dtype)));
+    }
+  }
+  return out;
+}
+
+const CheckpointTensor* TableCheckpoint::Find(std::string_view name) const {
+  const auto it = index_.find(std::string(name));
+  return it == index_.end() ? nullptr : &tensors_[it->second];
+}
+
+Status TableCheckpoint::Add(CheckpointTensor tensor) {
+  if (!index_.emplace(tensor.name, tensors_.size()).second) {
+    return DataLoss(fmt::format("{} appears twice", Describe(tensor)));
+  }
+  tensors_.push_back(std::move(tensor));
+  return {};
+}
+
+Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path,
+                                                   const LoadOptions& options) {
+  return GgufCheckpoint::Open(path);
+}
+
+}  // namespace slipstream

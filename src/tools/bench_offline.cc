@@ -1,5 +1,6 @@
 #include "tools/bench_offline.h"
 
+#include <fmt/core.h>
 #include <sys/resource.h>
 
 #include <cmath>

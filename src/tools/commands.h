@@ -16,6 +16,7 @@ using Action = std::function<int()>;
 
 void AddServe(CLI::App& app, Action* action);
 void AddBench(CLI::App& app, Action* action);
+void AddPerplexity(CLI::App& bench, Action* action);
 void AddLoad(CLI::App& app, Action* action);
 void AddInspect(CLI::App& app, Action* action);
 void AddWorker(CLI::App& app, Action* action);

@@ -1,0 +1,85 @@
+#include "runtime/remote_executor.h"
+
+#include "base/log.h"
+#include "runtime/step_codec.h"
+
+namespace slipstream {
+namespace {
+
+class RemoteExecutor : public Executor {
+ public:
+  explicit RemoteExecutor(TcpChannel channel) : channel_(std::move(channel)) {}
+
+  Status Greet() {
+    SLIP_RETURN_IF_ERROR(channel_.Receive(&buffer_));
+    return DecodeExecutorInfo(buffer_, &info_, &max_in_flight_);
+  }
+
+  const ExecutorInfo& info() const override { return info_; }
+  int max_in_flight() const override { return max_in_flight_; }
+  bool fatal() const override { return fatal_; }
+
+  Status Submit(ForwardInput input) override {
+    auto sent = channel_.Send(Encode(input));
+    if (!sent) fatal_ = true;
+    return sent;
+  }
+
+  Result<StepOutput> Collect() override {
+    if (auto received = channel_.Receive(&buffer_); !received) {
+      fatal_ = true;
+      return tl::unexpected(std::move(received).error());
+    }
+    return DecodeStepOutput(buffer_);
+  }
+
+ private:
+  TcpChannel channel_;
+  ExecutorInfo info_;
+  int max_in_flight_ = 1;
+  bool fatal_ = false;
+  std::vector<uint8_t> buffer_;
+};
+
+// Runs steps for one leader until it goes away.
+Status ServeLeader(TcpChannel& channel, Executor& executor) {
+  SLIP_RETURN_IF_ERROR(channel.Send(Encode(executor.info(), 1)));
+  std::vector<uint8_t> message;
+  for (;;) {
+    SLIP_RETURN_IF_ERROR(channel.Receive(&message));
+    SLIP_ASSIGN_OR_RETURN(ForwardInput input, DecodeForwardInput(message));
+    Result<StepOutput> output = [&]() -> Result<StepOutput> {
+      SLIP_RETURN_IF_ERROR(CheckForwardInput(input, executor.info()));
+      SLIP_RETURN_IF_ERROR(executor.Submit(std::move(input)));
+      return executor.Collect();
+    }();
+    SLIP_RETURN_IF_ERROR(channel.Send(Encode(output)));
+    if (executor.fatal()) return Internal("the executor lost its device");
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Executor>> ConnectRemoteExecutor(const std::string& address,
+                                                        int timeout_seconds) {
+  SLIP_ASSIGN_OR_RETURN(TcpChannel channel, TcpChannel::Connect(address, timeout_seconds));
+  auto executor = std::make_unique<RemoteExecutor>(std::move(channel));
+  SLIP_RETURN_IF_ERROR(executor->Greet());
+  return executor;
+}
+
+Status ServeWorker(TcpListener& listener, Executor& executor) {
+  for (;;) {
+    auto channel = listener.Accept();
+    if (!channel) {
+      if (channel.error().code == ErrorCode::kCancelled) return {};
+      return tl::unexpected(std::move(channel).error());
+    }
+    LogInfo("a leader connected");
+    const Status ended = ServeLeader(*channel, executor);
+    LogInfo("the leader is gone: {}", ended.error().message);
+    if (executor.fatal()) return ended;
+  }
+}
+
+}  // namespace slipstream

@@ -1,0 +1,90 @@
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "base/bounded_queue.h"
+#include "base/metrics.h"
+#include "base/result.h"
+#include "base/rng.h"
+
+namespace slipstream {
+namespace {
+
+Status Inner(bool fail) {
+  if (fail) return InvalidArgument("bad value", "field");
+  return {};
+}
+Result<int> Outer(bool fail) {
+  SLIP_RETURN_IF_ERROR(Inner(fail));
+  SLIP_ASSIGN_OR_RETURN(const int x, Result<int>(4));
+  return x + 1;
+}
+
+TEST(Result, MacrosPassValuesAndErrors) {
+  EXPECT_EQ(*Outer(false), 5);
+  const auto error = Outer(true);
+  ASSERT_FALSE(error);
+  EXPECT_EQ(error.error().param, "field");
+  EXPECT_EQ(Error(error.error()).With("file x").message, "file x: bad value");
+}
+
+TEST(BoundedQueue, RefusesWhenFullAndKeepsTheItem) {
+  BoundedQueue<std::unique_ptr<int>> queue(2);
+  EXPECT_TRUE(queue.TryPush(std::make_unique<int>(1)));
+  EXPECT_TRUE(queue.TryPush(std::make_unique<int>(2)));
+  auto third = std::make_unique<int>(3);
+  EXPECT_FALSE(queue.TryPush(std::move(third)));
+  ASSERT_NE(third, nullptr);
+  std::vector<std::unique_ptr<int>> out;
+  EXPECT_EQ(queue.DrainTo(&out), 2u);
+  EXPECT_EQ(*out[1], 2);
+  queue.Close();
+  EXPECT_FALSE(queue.TryPush(std::move(third)));
+}
+
+TEST(BoundedQueue, NoItemIsLostBetweenThreads) {
+  BoundedQueue<int> queue(16);
+  constexpr int kPerThread = 2000, kThreads = 4;
+  std::vector<std::thread> producers;
+  for (int t = 0; t < kThreads; ++t) {
+    producers.emplace_back([&] {
+      for (int i = 0; i < kPerThread; ++i) {
+        int item = i;
+        while (!queue.TryPush(std::move(item))) std::this_thread::yield();
+      }
+    });
+  }
+  std::vector<int> got;
+  while (got.size() < kPerThread * kThreads) {
+    queue.WaitFor(std::chrono::milliseconds(10));
+    queue.DrainTo(&got);
+  }
+  for (auto& p : producers) p.join();
+  int64_t sum = 0;
+  for (const int x : got) sum += x;
+  EXPECT_EQ(sum, int64_t{kThreads} * kPerThread * (kPerThread - 1) / 2);
+}
+
+TEST(Histogram, CountsByUpperBoundInclusive) {
+  Histogram h({1, 10});
+  for (const double v : {0.5, 1.0, 5.0, 11.0}) h.Observe(v);
+  const auto s = h.Read();
+  EXPECT_EQ(s.cumulative, (std::vector<uint64_t>{2, 3, 4}));
+  EXPECT_DOUBLE_EQ(s.sum, 17.5);
+}
+
+TEST(Rng, IsUniformAndDependsOnSeedAndIndex) {
+  double sum = 0;
+  for (int i = 0; i < 100000; ++i) {
+    const float u = UniformAt(7, i);
+    ASSERT_GE(u, 0.0f);
+    ASSERT_LT(u, 1.0f);
+    sum += u;
+  }
+  EXPECT_NEAR(sum / 100000, 0.5, 0.005);
+  EXPECT_NE(UniformAt(7, 1), UniformAt(8, 1));
+  EXPECT_NE(UniformAt(7, 1), UniformAt(7, 2));
+}
+
+}  // namespace
+}  // namespace slipstream

@@ -6,9 +6,10 @@
 #include <filesystem>
 #include <utility>
 
+#include "loader/dummy.h"
 #include "loader/float_bits.h"
 #include "loader/gguf_checkpoint.h"
-#include "loader/mapped_file.h"
+#include "loader/hf_checkpoint.h"
 #include "loader/tensor_table.h"
 
 namespace slipstream {
@@ -89,7 +90,23 @@ Status TableCheckpoint::Add(CheckpointTensor tensor) {
 
 Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path,
                                                    const LoadOptions& options) {
-  return GgufCheckpoint::Open(path);
+  try {
+    std::error_code ignored;  // a path that cannot be looked at fails to open with the reason
+    LoadFormat format = options.format;
+    if (format == LoadFormat::kAuto) {
+      format = std::filesystem::is_directory(path, ignored) ? LoadFormat::kSafetensors
+                                                            : LoadFormat::kGguf;
+      if (path.ends_with(".safetensors") || path.ends_with(".json")) {
+        return InvalidArgument(
+            fmt::format("{}: give the folder that holds config.json and the weights", path));
+      }
+    }
+    if (format == LoadFormat::kSafetensors) return HfCheckpoint::Open(path);
+    if (format == LoadFormat::kDummy) return DummyCheckpoint::Open(path, options);
+    return GgufCheckpoint::Open(path);
+  } catch (const std::exception& e) {  // allocation and file names; parsers catch their own
+    return Fail(ErrorCode::kResourceExhausted, fmt::format("{}: {}", path, e.what()));
+  }
 }
 
 }  // namespace slipstream

@@ -28,6 +28,7 @@ struct EngineMetrics {
   Histogram queue_seconds{{0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}};
   std::atomic<int64_t> last_step_us{0};  // NowUs() of the last finished step
   std::atomic<bool> has_work{false};
+  std::atomic<bool> failed{false};  // the executor is lost: not ready, the process should exit
 };
 
 class Engine {

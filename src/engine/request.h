@@ -19,14 +19,14 @@ namespace slipstream {
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kAbort, kError };
 
 struct TokenEvent {
-  int32_t choice = 0;                  // which of the request's n choices
+  int32_t choice = 0;  // which of the request's n choices
   bool has_token = false;
-  SampledToken token;                  // when has_token
+  SampledToken token;                         // when has_token
   FinishReason finish = FinishReason::kNone;  // not kNone: the choice's one terminal event
-  int32_t stop_token = -1;             // token id that ended it with kStop
-  Error error;                         // when kError
-  int32_t num_prompt_tokens = 0;       // set on every event
-  int32_t num_cached_tokens = 0;       // prompt tokens found in the prefix cache
+  int32_t stop_token = -1;                    // token id that ended it with kStop
+  Error error;                                // when kError
+  int32_t num_prompt_tokens = 0;              // set on every event
+  int32_t num_cached_tokens = 0;              // prompt tokens found in the prefix cache
   std::vector<SampledToken> prompt_logprobs;  // first event of choice 0: one per prompt token but
                                               // the first, when asked for
 };
@@ -54,12 +54,12 @@ class EventSink {
 
 struct Request {
   std::string id;
-  std::vector<int32_t> prompt_ids;                // not empty
+  std::vector<int32_t> prompt_ids;  // not empty
   std::shared_ptr<const SamplingParams> params;
-  int num_choices = 1;                            // 1..64; choice k samples with seed + k
-  int priority = 0;                               // lower runs first
-  std::optional<int64_t> deadline_us;             // NowUs() clock; past it: kAbort
-  std::string cache_salt;                         // separates prefix cache entries
+  int num_choices = 1;                 // 1..64; choice k samples with seed + k
+  int priority = 0;                    // lower runs first
+  std::optional<int64_t> deadline_us;  // NowUs() clock; past it: kAbort
+  std::string cache_salt;              // separates prefix cache entries
   std::shared_ptr<EventSink> sink;
 };
 

@@ -1,0 +1,402 @@
+#include "engine/engine_core.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <limits>
+#include <random>
+
+#include "base/log.h"
+#include "base/rng.h"
+
+namespace slipstream {
+namespace {
+
+// Logits of scored prompt rows, float32, that one step may materialise.
+constexpr int64_t kScoreLogitsBytes = int64_t{32} << 20;
+
+int MaxScoreRows(int64_t vocab_size) {
+  const int64_t rows = kScoreLogitsBytes / (std::max<int64_t>(vocab_size, 1) * 4);
+  return static_cast<int>(std::clamp<int64_t>(rows, 16, 512));
+}
+
+// The executor's limits, narrowed by the settings. A sequence never outgrows the whole pool, so
+// the pool bounds the context as well.
+ExecutorInfo EffectiveInfo(const EngineConfig& config, const ExecutorInfo& executor) {
+  ExecutorInfo info = executor;
+  const auto narrow = [](auto* value, int64_t limit) {
+    if (limit > 0) *value = std::min<int64_t>(*value, limit);
+  };
+  info.num_blocks = std::min<int64_t>(info.num_blocks, std::numeric_limits<int32_t>::max());
+  narrow(&info.max_batch_tokens, config.max_batch_tokens);
+  narrow(&info.max_num_seqs, config.max_num_seqs);
+  info.max_num_seqs = std::min(info.max_num_seqs, info.max_batch_tokens);
+  narrow(&info.max_model_len, config.max_model_len);
+  info.max_model_len =
+      std::min<int64_t>({info.max_model_len, info.num_blocks * info.block_size_tokens,
+                         std::numeric_limits<int32_t>::max() / 2});
+  return info;
+}
+
+SchedulerLimits LimitsOf(const EngineConfig& config, const ExecutorInfo& info) {
+  SchedulerLimits limits;
+  limits.block_size = info.block_size_tokens;
+  limits.max_num_seqs = info.max_num_seqs;
+  limits.max_batch_tokens = info.max_batch_tokens;
+  limits.max_score_rows = MaxScoreRows(info.vocab_size);
+  limits.chunked_prefill = config.enable_chunked_prefill;
+  limits.prefix_caching = config.enable_prefix_caching;
+  return limits;
+}
+
+uint64_t HashSeed() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) ^ device();
+}
+
+}  // namespace
+
+EngineCore::EngineCore(const EngineConfig& config, std::unique_ptr<Executor> executor, Clock clock)
+    : config_(config),
+      executor_(std::move(executor)),
+      clock_(clock),
+      info_(EffectiveInfo(config, executor_->info())),
+      pool_(static_cast<int32_t>(info_.num_blocks)),
+      cache_(&pool_, info_.block_size_tokens, HashSeed()),
+      scheduler_(LimitsOf(config, info_), &pool_, &cache_),
+      builder_(info_.block_size_tokens) {
+  metrics_.kv_blocks_total.Set(pool_.num_blocks());
+}
+
+EngineCore::~EngineCore() = default;
+
+Status EngineCore::Validate(const Request& request) const {
+  if (request.sink == nullptr || request.params == nullptr) {
+    return InvalidArgument("the request has no event sink or no sampling parameters");
+  }
+  if (request.prompt_ids.empty()) return InvalidArgument("the prompt is empty", "prompt");
+  if (request.num_choices < 1 || request.num_choices > 64) {
+    return InvalidArgument(fmt::format("n must be 1 to 64, not {}", request.num_choices), "n");
+  }
+  if (request.params->max_tokens < 0) {
+    return InvalidArgument("max_tokens must not be negative", "max_tokens");
+  }
+  const int64_t num_prompt = static_cast<int64_t>(request.prompt_ids.size());
+  // The last token that may be generated needs no place in the cache, but it counts as context.
+  const int64_t needed = num_prompt + std::min(request.params->max_tokens, 1);
+  if (needed > info_.max_model_len) {
+    return InvalidArgument(
+        fmt::format("This model's maximum context length is {} tokens. However, your prompt has "
+                    "{} tokens.",
+                    info_.max_model_len, num_prompt),
+        "prompt");
+  }
+  for (const int32_t token : request.prompt_ids) {
+    if (token < 0 || token >= info_.vocab_size) {
+      return InvalidArgument(fmt::format("token id {} is outside the vocabulary of {} tokens",
+                                         token, info_.vocab_size),
+                             "prompt");
+    }
+  }
+  return {};
+}
+
+bool EngineCore::ReservePlace() {
+  if (num_queued_.fetch_add(1, std::memory_order_relaxed) < config_.max_queued_requests) {
+    return true;
+  }
+  ReturnPlace();
+  return false;
+}
+
+void EngineCore::Add(Request request, int64_t submit_us) {
+  auto group = std::make_unique<SequenceGroup>();
+  group->request = std::move(request);
+  const SamplingParams& params = *group->request.params;
+  group->arrival = next_arrival_++;
+  group->submit_us = submit_us;
+  group->stop_ids = params.stop_token_ids;
+  if (!params.ignore_eos) {
+    group->stop_ids.insert(group->stop_ids.end(), info_.eos_token_ids.begin(),
+                           info_.eos_token_ids.end());
+  }
+  if (config_.enable_prefix_caching) group->root_key = cache_.RootKey(group->request.cache_salt);
+  const int64_t room = info_.max_model_len - static_cast<int64_t>(group->request.prompt_ids.size());
+  const uint64_t seed = params.seed ? static_cast<uint64_t>(*params.seed)
+                                    : MixBits(config_.seed ^ MixBits(group->arrival));
+  for (int k = 0; k < group->request.num_choices; ++k) {
+    auto seq = std::make_unique<Sequence>();
+    seq->group = group.get();
+    seq->choice = k;
+    seq->seed = seed + static_cast<uint64_t>(k);
+    seq->max_outputs = static_cast<int32_t>(std::min<int64_t>(params.max_tokens, room));
+    seq->scores_prompt = k == 0 && params.num_prompt_logprobs >= 0;
+    seq->table = BlockTable(&pool_);
+    group->choices.push_back(std::move(seq));
+  }
+  group->num_live = group->num_unadmitted = group->request.num_choices;
+  if (!has_work()) metrics_.last_step_us.store(clock_(), std::memory_order_relaxed);
+  metrics_.has_work.store(true, std::memory_order_relaxed);
+  metrics_.prompt_tokens_total.Add(group->request.prompt_ids.size());
+  scheduler_.Enqueue(group->choices[0].get());
+  groups_.push_back(std::move(group));
+}
+
+void EngineCore::Step() {
+  CheckCancels();
+  const bool submitted =
+      static_cast<int>(in_flight_.size()) < std::max(1, executor_->max_in_flight()) && SubmitStep();
+  // Whoever cancelled should not wait for the device.
+  if (!touched_.empty()) Deliver();
+  const bool full = static_cast<int>(in_flight_.size()) >= std::max(1, executor_->max_in_flight());
+  if (!in_flight_.empty() && (full || !submitted)) CollectStep();
+  Deliver();
+  UpdateMetrics();
+}
+
+void EngineCore::CheckCancels() {
+  const int64_t now = clock_();
+  for (const auto& group : groups_) {
+    if (group->num_live == 0) continue;
+    const EventSink& sink = *group->request.sink;
+    const auto& deadline = group->request.deadline_us;
+    if (sink.cancelled() || (deadline && now >= *deadline)) {
+      AbortGroup(group.get());
+    } else if (const uint64_t choices = sink.cancelled_choices(); choices != 0) [[unlikely]] {
+      CancelChoices(group.get(), choices);
+    }
+  }
+}
+
+void EngineCore::CancelChoices(SequenceGroup* group, uint64_t choices) {
+  for (const auto& seq : group->choices) {
+    if ((choices >> seq->choice & 1) != 0 && seq->status != SequenceStatus::kFinished) {
+      Finish(seq.get(), FinishReason::kAbort);
+    }
+  }
+}
+
+bool EngineCore::SubmitStep() {
+  InFlight step;
+  if (!spare_batches_.empty()) {
+    step.batch = std::move(spare_batches_.back());
+    spare_batches_.pop_back();
+  }
+  scheduler_.Schedule(&step.batch);
+  for (SequenceGroup* group : scheduler_.counts().first_admitted) LeaveQueue(group);
+  scheduler_.counts().first_admitted.clear();
+  if (step.batch.items.empty()) {
+    spare_batches_.push_back(std::move(step.batch));
+    return false;
+  }
+  ForwardInput input = builder_.Build(step.batch, next_step_++);
+  step.num_rows = input.sample_rows.size();
+  step.submit_us = clock_();
+  if (Status status = executor_->Submit(std::move(input)); !status) {
+    ReleaseInFlight(step.batch);
+    FailBatch(step.batch, status.error());
+    spare_batches_.push_back(std::move(step.batch));
+    return false;
+  }
+  in_flight_.push_back(std::move(step));
+  return true;
+}
+
+void EngineCore::CollectStep() {
+  Result<StepOutput> output = executor_->Collect();
+  InFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  ReleaseInFlight(step.batch);
+  if (output && output->tokens.size() != step.num_rows) {
+    output = Internal(fmt::format("the step returned {} rows instead of {}", output->tokens.size(),
+                                  step.num_rows));
+  }
+  if (output) {
+    Apply(step.batch, &*output);
+  } else {
+    FailBatch(step.batch, output.error());
+  }
+  const int64_t now = clock_();
+  // Steps overlap when two are in flight: a step's time is the time since the one before it.
+  const int64_t begin = std::max(step.submit_us, last_collect_us_);
+  metrics_.step_seconds.Observe(static_cast<double>(now - begin) * 1e-6);
+  metrics_.step_tokens.Observe(step.batch.num_tokens);
+  metrics_.steps_total.Add();
+  metrics_.last_step_us.store(now, std::memory_order_relaxed);
+  last_collect_us_ = now;
+  spare_batches_.push_back(std::move(step.batch));
+}
+
+void EngineCore::ReleaseInFlight(const Batch& batch) {
+  for (const BatchItem& item : batch.items) {
+    --item.seq->num_in_flight;
+    --item.seq->group->num_in_flight;
+    any_done_ |= item.seq->group->num_live == 0;
+  }
+}
+
+void EngineCore::Apply(const Batch& batch, StepOutput* output) {
+  size_t row = 0;
+  for (const BatchItem& item : batch.items) {
+    Sequence* seq = item.seq;
+    const size_t first = row;
+    row += item.num_score_rows + (item.sample ? 1 : 0);
+    if (seq->status == SequenceStatus::kFinished) continue;
+    // A sequence preempted while the step ran keeps the step's tokens, not its blocks.
+    if (seq->status == SequenceStatus::kRunning) scheduler_.OnComputed(seq, item.end());
+    for (int32_t i = 0; i < item.num_score_rows; ++i) {
+      seq->group->prompt_logprobs.push_back(std::move(output->tokens[first + i]));
+    }
+    if (item.sample) {
+      Append(seq, std::move(output->tokens[row - 1]));
+    } else if (seq->max_outputs == 0 && item.end() == seq->num_prompt()) {
+      Finish(seq, FinishReason::kLength);
+    }
+  }
+}
+
+void EngineCore::FailBatch(const Batch& batch, const Error& error) {
+  metrics_.step_errors_total.Add();
+  LogWarning("a step of {} sequences failed: {}", batch.items.size(), error.message);
+  for (const BatchItem& item : batch.items) {
+    if (item.seq->status != SequenceStatus::kFinished) {
+      Finish(item.seq, FinishReason::kError, &error);
+    }
+  }
+  if (executor_->fatal()) {
+    fatal_ = true;
+    fatal_error_ = error;
+  }
+}
+
+void EngineCore::Append(Sequence* seq, SampledToken token) {
+  --seq->num_pending;
+  const SequenceGroup& group = *seq->group;
+  const int32_t id = token.token;
+  const int32_t num_before = static_cast<int32_t>(seq->outputs.size());
+  seq->outputs.push_back(id);
+  metrics_.generation_tokens_total.Add();
+  const bool stop =
+      num_before >= group.request.params->min_tokens &&
+      std::find(group.stop_ids.begin(), group.stop_ids.end(), id) != group.stop_ids.end();
+  TokenEvent* event = NewEvent(seq);
+  event->has_token = true;
+  event->token = std::move(token);
+  if (stop) {
+    event->stop_token = id;
+    Finish(seq, FinishReason::kStop);
+  } else if (num_before + 1 >= seq->max_outputs) {
+    Finish(seq, FinishReason::kLength);
+  }
+}
+
+TokenEvent* EngineCore::NewEvent(Sequence* seq) {
+  SequenceGroup* group = seq->group;
+  if (group->events.empty()) touched_.push_back(group);
+  TokenEvent& event = group->events.emplace_back();
+  event.choice = seq->choice;
+  event.num_prompt_tokens = seq->num_prompt();
+  event.num_cached_tokens = group->num_cached_tokens;
+  if (seq->choice == 0 && !group->prompt_logprobs.empty() && seq->scoring_done()) {
+    event.prompt_logprobs = std::move(group->prompt_logprobs);
+    group->prompt_logprobs.clear();
+  }
+  return &event;
+}
+
+// Sends the terminal event: with the token just appended when there is one, else on its own.
+void EngineCore::Finish(Sequence* seq, FinishReason reason, const Error* error) {
+  SequenceGroup* group = seq->group;
+  const bool with_token =
+      reason == FinishReason::kStop || (reason == FinishReason::kLength && seq->max_outputs > 0);
+  TokenEvent* event = with_token ? &group->events.back() : NewEvent(seq);
+  event->finish = reason;
+  if (error != nullptr) event->error = *error;
+  scheduler_.Remove(seq);
+  CountFinish(reason);
+  if (--group->num_live == 0) {
+    LeaveQueue(group);
+    any_done_ = true;
+  }
+}
+
+void EngineCore::CountFinish(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      metrics_.finished_stop_total.Add();
+      break;
+    case FinishReason::kLength:
+      metrics_.finished_length_total.Add();
+      break;
+    case FinishReason::kAbort:
+      metrics_.finished_abort_total.Add();
+      break;
+    default:
+      metrics_.finished_error_total.Add();
+  }
+}
+
+void EngineCore::LeaveQueue(SequenceGroup* group) {
+  if (!group->queued) return;
+  group->queued = false;
+  ReturnPlace();
+  metrics_.queue_seconds.Observe(static_cast<double>(clock_() - group->submit_us) * 1e-6);
+}
+
+void EngineCore::AbortGroup(SequenceGroup* group) {
+  if (LogEnabled(LogLevel::kDebug)) LogDebug("request {} is aborted", group->request.id);
+  metrics_.aborts_total.Add();
+  CancelChoices(group, ~uint64_t{0});
+}
+
+void EngineCore::AbortAll() {
+  for (const auto& group : groups_) {
+    if (group->num_live > 0) AbortGroup(group.get());
+  }
+  Deliver();
+}
+
+void EngineCore::FailAll(const Error& error) {
+  for (const InFlight& step : in_flight_) ReleaseInFlight(step.batch);
+  in_flight_.clear();
+  for (const auto& group : groups_) {
+    for (const auto& seq : group->choices) {
+      if (seq->status != SequenceStatus::kFinished) {
+        Finish(seq.get(), FinishReason::kError, &error);
+      }
+    }
+  }
+  Deliver();
+  UpdateMetrics();
+}
+
+void EngineCore::Deliver() {
+  for (SequenceGroup* group : touched_) {
+    group->request.sink->OnEvents(group->events);
+    group->events.clear();
+  }
+  touched_.clear();
+  if (!any_done_) return;
+  any_done_ = false;
+  std::erase_if(
+      groups_, [](const auto& group) { return group->num_live == 0 && group->num_in_flight == 0; });
+}
+
+void EngineCore::UpdateMetrics() {
+  size_t gated = 0;
+  for (const auto& group : groups_) {
+    if (group->num_unadmitted > 1 && !group->prompt_computed) gated += group->num_unadmitted - 1;
+  }
+  metrics_.running_sequences.Set(static_cast<double>(scheduler_.num_running()));
+  metrics_.waiting_sequences.Set(static_cast<double>(scheduler_.num_waiting() + gated));
+  metrics_.kv_blocks_used.Set(pool_.num_held());
+  metrics_.kv_blocks_reusable.Set(pool_.num_reusable());
+  SchedulerCounts& counts = scheduler_.counts();
+  metrics_.prefix_query_tokens_total.Add(counts.prefix_query_tokens);
+  metrics_.prefix_hit_tokens_total.Add(counts.prefix_hit_tokens);
+  metrics_.preemptions_total.Add(counts.preemptions);
+  counts.prefix_query_tokens = counts.prefix_hit_tokens = counts.preemptions = 0;
+  metrics_.has_work.store(has_work(), std::memory_order_relaxed);
+}
+
+}  // namespace slipstream

@@ -16,7 +16,7 @@ namespace slipstream {
 struct ModelInput {
   std::span<const int32_t> token_ids;   // [num_tokens]
   AttentionBatch batch;                 // sequences, positions, slots, block tables
-  std::span<const int32_t> logit_rows;  // rows of token_ids whose logits are wanted
+  std::span<const int32_t> logit_rows;  // rows of token_ids whose logits are wanted; ascending
 };
 
 class DecoderModel {
@@ -25,11 +25,16 @@ class DecoderModel {
   virtual const ModelConfig& config() const = 0;
   // Bytes of K plus V per token over all layers in `kv_dtype`.
   virtual int64_t kv_bytes_per_token(DType kv_dtype) const = 0;
-  // Sizes activations for at most this many tokens and logit rows in one Forward; once, at start.
+  // Sizes activations for at most this many tokens in one Forward and rows in one Logits; once, at
+  // start.
   virtual Status Reserve(int max_tokens, int max_logit_rows) = 0;
-  // Logits [logit_rows.size(), vocab_size] f32 in backend memory, valid until the next Forward.
+  // Runs the step and returns the logits of the first min(logit_rows.size(), max_logit_rows) rows:
+  // [rows, vocab_size] f32 in backend memory, valid until the next Forward or Logits.
   // `kv` has one view per layer.
   virtual Result<TensorView> Forward(const ModelInput& input, std::span<const KvLayerView> kv) = 0;
+  // Logits of logit_rows[begin, begin + count) of the last Forward; count <= max_logit_rows.
+  // Scoring a long prompt asks for them piece by piece instead of holding them all.
+  virtual Result<TensorView> Logits(int64_t begin, int64_t count) = 0;
 };
 
 // Builds the model that `checkpoint.config().architecture` names. `backend` must outlive it;

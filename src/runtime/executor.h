@@ -12,10 +12,10 @@ namespace slipstream {
 // What the engine must know of the model and memory behind the executor.
 struct ExecutorInfo {
   int64_t vocab_size = 0;
-  int64_t max_model_len = 0;     // tokens
-  int64_t num_blocks = 0;        // KV blocks in the pool
+  int64_t max_model_len = 0;  // tokens
+  int64_t num_blocks = 0;     // KV blocks in the pool
   int block_size_tokens = 16;
-  int max_num_seqs = 0;          // sampler slots
+  int max_num_seqs = 0;  // sampler slots
   int max_batch_tokens = 0;
   std::vector<int32_t> eos_token_ids;
 };

@@ -15,10 +15,10 @@ namespace slipstream {
 struct SamplerSlotUpdate {
   int32_t slot = 0;
   std::shared_ptr<const SamplingParams> params;
-  uint64_t seed = 0;                 // resolved; the n-th output token uses UniformAt(seed, n)
-  std::vector<int32_t> prompt_ids;   // for penalties; empty when none is set
-  std::vector<int32_t> output_ids;   // tokens generated so far
-  std::vector<int32_t> stop_ids;     // masked until min_tokens (stop ids and, unless ignored, EOS)
+  uint64_t seed = 0;                // resolved; the n-th output token uses UniformAt(seed, n)
+  std::vector<int32_t> prompt_ids;  // for penalties; empty when none is set
+  std::vector<int32_t> output_ids;  // tokens generated so far
+  std::vector<int32_t> stop_ids;    // masked until min_tokens (stop ids and, unless ignored, EOS)
 };
 
 struct SampleRow {
@@ -51,10 +51,10 @@ struct TokenLogprob {
 
 struct SampledToken {
   int32_t slot = 0;
-  int32_t token = 0;                // the sampled token, or the row's target
-  float logprob = 0;                // of `token`, after temperature 1, no penalties; 0 if unasked
-  int32_t rank = 0;                 // 1: most likely; 0 if unasked
-  std::vector<TokenLogprob> top;    // best first; empty if unasked
+  int32_t token = 0;              // the sampled token, or the row's target
+  float logprob = 0;              // of `token`, after temperature 1, no penalties; 0 if unasked
+  int32_t rank = 0;               // 1: most likely; 0 if unasked
+  std::vector<TokenLogprob> top;  // best first; empty if unasked
 };
 
 struct StepOutput {

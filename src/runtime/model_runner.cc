@@ -1,0 +1,195 @@
+#include "runtime/model_runner.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "runtime/memory_budget.h"
+
+namespace slipstream {
+namespace {
+
+// Logit rows computed at once: bounds the logits buffer (rows * vocab_size * 4 bytes) when whole
+// prompts are scored.
+constexpr int kMinLogitRows = 32;
+
+Result<DType> KvDTypeOf(const RuntimeConfig& runtime) {
+  if (runtime.kv_dtype == "auto" || runtime.kv_dtype == "f32") return DType::kF32;
+  return Fail(ErrorCode::kUnimplemented,
+              "kv_dtype \"" + runtime.kv_dtype + "\" is not one of auto, f32 on the " +
+                  runtime.device + " backend",
+              "kv_dtype");
+}
+
+Status CheckLimits(const EngineConfig& engine) {
+  if (engine.max_num_seqs < 1) {
+    return InvalidArgument("max_num_seqs must be positive", "max_num_seqs");
+  }
+  if (engine.max_batch_tokens < engine.max_num_seqs) {
+    return InvalidArgument("max_batch_tokens (" + std::to_string(engine.max_batch_tokens) +
+                               ") must be at least max_num_seqs (" +
+                               std::to_string(engine.max_num_seqs) + ")",
+                           "max_batch_tokens");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& checkpoint,
+                                                         const EngineConfig& engine,
+                                                         const RuntimeConfig& runtime,
+                                                         std::unique_ptr<Backend> backend) {
+  SLIP_RETURN_IF_ERROR(CheckLimits(engine));
+  SLIP_ASSIGN_OR_RETURN(const DType kv_dtype, KvDTypeOf(runtime));
+  std::unique_ptr<ModelRunner> out(new ModelRunner());
+  out->backend_ = std::move(backend);
+  SLIP_ASSIGN_OR_RETURN(out->model_, BuildModel(checkpoint, *out->backend_));
+  const ModelConfig& config = out->model_->config();
+  out->max_logit_rows_ = std::max(engine.max_num_seqs, kMinLogitRows);
+  SLIP_RETURN_IF_ERROR(out->model_->Reserve(engine.max_batch_tokens, out->max_logit_rows_));
+
+  const KvDemand demand{.bytes_per_token = out->model_->kv_bytes_per_token(kv_dtype),
+                        .model_limit = config.max_position_embeddings,
+                        .free_bytes = static_cast<int64_t>(out->backend_->free_memory_bytes())};
+  SLIP_ASSIGN_OR_RETURN(const KvBudget budget, PlanKvBudget(engine, demand));
+  const KvCacheShape shape{.num_layers = config.num_layers,
+                           .num_blocks = budget.num_blocks,
+                           .num_kv_heads = static_cast<int>(config.num_kv_heads),
+                           .block_size = engine.block_size_tokens,
+                           .head_dim = static_cast<int>(config.head_dim),
+                           .dtype = kv_dtype};
+  SLIP_ASSIGN_OR_RETURN(KvCache kv, KvCache::Create(shape, *out->backend_));
+  out->kv_ = std::make_unique<KvCache>(std::move(kv));
+  out->sampler_ = std::make_unique<Sampler>(engine.max_num_seqs, config.vocab_size);
+  out->info_ = {.vocab_size = config.vocab_size,
+                .max_model_len = budget.max_model_len,
+                .num_blocks = budget.num_blocks,
+                .block_size_tokens = engine.block_size_tokens,
+                .max_num_seqs = engine.max_num_seqs,
+                .max_batch_tokens = engine.max_batch_tokens,
+                .eos_token_ids = config.eos_token_ids};
+  out->token_ids_.reserve(engine.max_batch_tokens);
+  out->logit_rows_.reserve(engine.max_batch_tokens);
+  out->row_index_.resize(engine.max_batch_tokens);
+  return out;
+}
+
+Status ModelRunner::CheckSequence(const ForwardInput& input, int seq) const {
+  const int32_t begin = input.query_start[seq], end = input.query_start[seq + 1];
+  const int32_t kv_len = input.kv_len[seq];
+  const int block_size = info_.block_size_tokens;
+  const auto fail = [&](const char* what) {
+    return Internal("step " + std::to_string(input.step) + ", sequence " + std::to_string(seq) +
+                    ": " + what);
+  };
+  if (begin < 0 || end <= begin || end > input.num_tokens()) return fail("bad query range");
+  if (kv_len < end - begin || kv_len > info_.max_model_len) return fail("bad kv_len");
+  const int32_t num_blocks = (kv_len + block_size - 1) / block_size;
+  if (num_blocks > input.max_blocks) return fail("block table shorter than kv_len");
+  const int32_t* table = input.block_tables.data() + static_cast<int64_t>(seq) * input.max_blocks;
+  for (int32_t i = 0; i < num_blocks; ++i) {
+    if (table[i] < 0 || table[i] >= info_.num_blocks) return fail("block id out of range");
+  }
+  for (int32_t i = begin; i < end; ++i) {
+    const int32_t position = kv_len - (end - i);
+    const int64_t slot =
+        static_cast<int64_t>(table[position / block_size]) * block_size + position % block_size;
+    if (input.positions[i] != position) return fail("positions do not end at kv_len");
+    if (input.slot_ids[i] != slot) return fail("KV slot is not where the block table says");
+  }
+  return {};
+}
+
+Status ModelRunner::CheckInput(const ForwardInput& input) const {
+  const size_t num_tokens = input.token_ids.size();
+  const size_t num_seqs = input.kv_len.size();
+  if (num_tokens == 0 || num_tokens > static_cast<size_t>(info_.max_batch_tokens)) {
+    return Internal("step of " + std::to_string(num_tokens) + " tokens; the limit is " +
+                    std::to_string(info_.max_batch_tokens));
+  }
+  const bool sizes_ok =
+      input.positions.size() == num_tokens && input.slot_ids.size() == num_tokens &&
+      input.query_start.size() == num_seqs + 1 && input.max_blocks >= 0 &&
+      input.block_tables.size() == num_seqs * static_cast<size_t>(input.max_blocks) &&
+      input.query_start.front() == 0 && static_cast<size_t>(input.query_start.back()) == num_tokens;
+  if (!sizes_ok) {
+    return Internal("step " + std::to_string(input.step) + ": arrays disagree about its size");
+  }
+  for (size_t seq = 0; seq < num_seqs; ++seq) {
+    SLIP_RETURN_IF_ERROR(CheckSequence(input, static_cast<int>(seq)));
+  }
+  for (const SampleRow& row : input.sample_rows) {
+    if (row.row < 0 || static_cast<size_t>(row.row) >= num_tokens) {
+      return Internal("sample row " + std::to_string(row.row) + " of " +
+                      std::to_string(num_tokens));
+    }
+  }
+  return {};
+}
+
+Status ModelRunner::ResolveTokens(const ForwardInput& input) {
+  token_ids_.assign(input.token_ids.begin(), input.token_ids.end());
+  for (int32_t& id : token_ids_) {
+    if (id >= 0) continue;
+    SLIP_ASSIGN_OR_RETURN(id, sampler_->LastToken(-1 - id));
+  }
+  return {};
+}
+
+void ModelRunner::CollectLogitRows(const ForwardInput& input) {
+  logit_rows_.clear();
+  for (const SampleRow& row : input.sample_rows) logit_rows_.push_back(row.row);
+  std::sort(logit_rows_.begin(), logit_rows_.end());
+  logit_rows_.erase(std::unique(logit_rows_.begin(), logit_rows_.end()), logit_rows_.end());
+  for (size_t i = 0; i < logit_rows_.size(); ++i) {
+    row_index_[logit_rows_[i]] = static_cast<int32_t>(i);
+  }
+}
+
+// `logits` holds the first rows; the rest is fetched piece by piece, in order of sample_rows.
+Status ModelRunner::SampleAll(const ForwardInput& input, TensorView logits, StepOutput& out) {
+  int64_t begin = 0, end = logits.dim(0);
+  const size_t vocab_size = static_cast<size_t>(info_.vocab_size);
+  for (const SampleRow& row : input.sample_rows) {
+    const int64_t index = row_index_[row.row];
+    if (index < begin || index >= end) {
+      const int64_t total = static_cast<int64_t>(logit_rows_.size());
+      begin = index;
+      end = std::min<int64_t>(total, index + max_logit_rows_);
+      SLIP_ASSIGN_OR_RETURN(logits, model_->Logits(begin, end - begin));
+      SLIP_RETURN_IF_ERROR(backend_->Synchronize());
+    }
+    float* values = logits.as<float>() + (index - begin) * info_.vocab_size;
+    SLIP_ASSIGN_OR_RETURN(SampledToken token, sampler_->Sample(row, {values, vocab_size}));
+    out.tokens.push_back(std::move(token));
+  }
+  return {};
+}
+
+Result<StepOutput> ModelRunner::Run(const ForwardInput& input) {
+  SLIP_RETURN_IF_ERROR(CheckInput(input));
+  for (const SamplerSlotUpdate& update : input.slot_updates) {
+    SLIP_RETURN_IF_ERROR(sampler_->Update(update));
+  }
+  SLIP_RETURN_IF_ERROR(ResolveTokens(input));
+  CollectLogitRows(input);
+  const ModelInput step{.token_ids = token_ids_,
+                        .batch = {.num_seqs = input.num_seqs(),
+                                  .num_tokens = input.num_tokens(),
+                                  .query_start = input.query_start.data(),
+                                  .kv_len = input.kv_len.data(),
+                                  .block_tables = input.block_tables.data(),
+                                  .max_blocks = input.max_blocks,
+                                  .positions = input.positions.data(),
+                                  .slot_ids = input.slot_ids.data()},
+                        .logit_rows = logit_rows_};
+  SLIP_ASSIGN_OR_RETURN(const TensorView logits, model_->Forward(step, kv_->layers()));
+  SLIP_RETURN_IF_ERROR(backend_->Synchronize());
+  StepOutput out{.step = input.step};
+  out.tokens.reserve(input.sample_rows.size());
+  SLIP_RETURN_IF_ERROR(SampleAll(input, logits, out));
+  return out;
+}
+
+}  // namespace slipstream

@@ -1,0 +1,56 @@
+// Weights, KV memory and sampler of one device rank: turns a ForwardInput into a StepOutput. Owned
+// by an Executor, used on its rank's thread. Create reports what does not load or fit; an error of
+// Run is step scope: the step's tokens are lost, the runner can go on.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "config/engine_config.h"
+#include "model/decoder_model.h"
+#include "runtime/executor.h"
+#include "runtime/kv_cache.h"
+#include "runtime/sampler.h"
+
+namespace slipstream {
+
+class ModelRunner {
+ public:
+  static Result<std::unique_ptr<ModelRunner>> Create(const Checkpoint& checkpoint,
+                                                     const EngineConfig& engine,
+                                                     const RuntimeConfig& runtime,
+                                                     std::unique_ptr<Backend> backend);
+
+  const ExecutorInfo& info() const { return info_; }
+  const KvCacheShape& kv_shape() const { return kv_->shape(); }
+  std::string backend_name() const { return std::string(backend_->name()); }
+
+  Result<StepOutput> Run(const ForwardInput& input);
+
+ private:
+  ModelRunner() = default;
+
+  // `input` is the engine's, or comes from another machine: nothing in it may reach memory that is
+  // not ours.
+  Status CheckInput(const ForwardInput& input) const;
+  Status CheckSequence(const ForwardInput& input, int seq) const;
+  Status ResolveTokens(const ForwardInput& input);
+  void CollectLogitRows(const ForwardInput& input);
+  Status SampleAll(const ForwardInput& input, TensorView logits, StepOutput& out);
+
+  // Destroyed last to first: everything below lives in the backend's memory.
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<DecoderModel> model_;
+  std::unique_ptr<KvCache> kv_;
+  std::unique_ptr<Sampler> sampler_;
+  ExecutorInfo info_;
+  int max_logit_rows_ = 0;
+  std::vector<int32_t> token_ids_;   // with device slots resolved
+  std::vector<int32_t> logit_rows_;  // distinct, ascending
+  std::vector<int32_t> row_index_;   // of token row -> index in logit_rows_, valid where wanted
+};
+
+}  // namespace slipstream

@@ -1,0 +1,122 @@
+// Behind Generation: the path of one request through tokenizer pool, engine, detokenizer and stop
+// matcher. Created on its loop's thread; Prepare runs on a tokenizer thread before any event can
+// come; everything else is the loop's. Kept alive by its sinks until the engine's last event.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "server/generation.h"
+#include "server/service.h"
+#include "tokenizer/detokenizer.h"
+#include "tokenizer/stop_matcher.h"
+
+namespace slipstream {
+
+// Where the engine puts the events of one prompt. Engine thread, except as EventSink says.
+class PromptSink final : public EventSink, public std::enable_shared_from_this<PromptSink> {
+ public:
+  PromptSink(std::shared_ptr<ActiveGeneration> generation, int prompt,
+             std::shared_ptr<Mailbox<StreamMail>> mailbox)
+      : generation_(std::move(generation)), prompt_(prompt), mailbox_(std::move(mailbox)) {}
+
+  void OnEvents(std::span<TokenEvent> events) override;
+  // Loop thread: hands mail on to the generation.
+  void Deliver(std::vector<TokenEvent> events);
+  const std::shared_ptr<ActiveGeneration>& generation() const { return generation_; }
+
+ private:
+  // Steps that an I/O thread may lag behind before its stream is given up.
+  static constexpr int kMaxUndelivered = 4096;
+
+  std::shared_ptr<ActiveGeneration> generation_;
+  const int prompt_;
+  std::shared_ptr<Mailbox<StreamMail>> mailbox_;
+  std::atomic<int> undelivered_{0};
+};
+
+class ActiveGeneration final : public Generation,
+                               public std::enable_shared_from_this<ActiveGeneration> {
+ public:
+  ActiveGeneration(std::shared_ptr<Service> service, EventLoop& loop, GenerateRequest request,
+                   std::shared_ptr<GenerationObserver> observer);
+  ~ActiveGeneration() override;
+
+  // Takes places in the queue and goes to the tokenizer pool, or tells the observer why not.
+  void Start();
+
+  void Cancel() override;
+  bool accepted() const override { return accepted_; }
+  const GenerationUsage& usage() const override { return usage_; }
+
+  void Deliver(int prompt, std::vector<TokenEvent> events);
+  // Ends the generation with an error as its last event, if it has not ended.
+  void Fail(const Error& error);
+  EventLoop& loop() const { return loop_; }
+  // Tells the observer that a batch of deltas is over.
+  void Flush();
+  bool flush_wanted = false;  // DeliverMail's mark
+
+ private:
+  struct Prompt {
+    std::vector<int32_t> ids;  // kept for echo only once submitted
+    std::string text;          // for echo
+    std::shared_ptr<const SamplingParams> params;
+    std::vector<SampledToken> logprobs;
+    std::vector<TokenEvent> held;  // events that must wait for the prompt's logprobs
+    int64_t num_tokens = 0;
+    bool queued = false;     // holds a place in the queue
+    bool scored = false;     // logprobs are here or not wanted
+    bool seen = false;       // its first event was counted
+  };
+  struct Choice {
+    std::optional<Detokenizer> detokenizer;  // made with the first event
+    std::optional<StopMatcher> matcher;
+    int64_t last_token_us = 0;
+    int num_tokens = 0;
+    bool started = false;
+    bool done = false;
+  };
+
+  Status CheckRequest() const;
+  // Tokenizer thread.
+  Status Prepare();
+  Status PreparePrompt(size_t index);
+  Status FitContext(Prompt* prompt) const;
+  Status Submit(const std::vector<std::shared_ptr<PromptSink>>& sinks);
+
+  void Accept();
+  void HandleEvent(int prompt, TokenEvent& event);
+  void HandleChoice(int prompt, TokenEvent& event);
+  void AppendText(Choice* choice, const TokenEvent& event, std::string* text,
+                  std::optional<int>* stopped);
+  void CountToken(Choice* choice);
+  void End(Counter& reason);
+  void ReleasePlace(Prompt* prompt);
+  void CancelSinks();
+
+  const std::shared_ptr<Service> owner_;  // the engine may let go of a sink after the server
+  Service& service_;
+  EventLoop& loop_;
+  GenerateRequest request_;
+  std::shared_ptr<GenerationObserver> observer_;
+  std::vector<std::shared_ptr<PromptSink>> sinks_;
+  std::vector<Prompt> prompts_;
+  std::vector<Choice> choices_;
+  size_t choices_left_;
+  std::atomic<bool> cancelled_{false};  // read by Prepare
+  bool accepted_ = false;
+  bool ended_ = false;
+  bool saw_token_ = false;
+  bool length_limited_ = false;
+  GenerationUsage usage_;
+  const int64_t created_us_;
+  int64_t now_us_ = 0;  // of the batch in hand
+  std::vector<std::pair<int, std::vector<TokenEvent>>> early_;  // mail from before Accept
+};
+
+}  // namespace slipstream

@@ -1,0 +1,171 @@
+// The half of ActiveGeneration that turns token events into text events.
+#include <algorithm>
+#include <utility>
+
+#include "base/clock.h"
+#include "server/active_generation.h"
+
+namespace slipstream {
+
+void ActiveGeneration::HandleEvent(int index, TokenEvent& event) {
+  Prompt& prompt = prompts_[index];
+  if (!prompt.seen) {
+    prompt.seen = true;
+    ReleasePlace(&prompt);
+    usage_.cached_tokens += event.num_cached_tokens;
+  }
+  if (!prompt.scored) {
+    const bool brings_logprobs = event.choice == 0;
+    if (!brings_logprobs && event.finish != FinishReason::kError) {
+      prompt.held.push_back(std::move(event));
+      return;
+    }
+    prompt.scored = true;
+    prompt.logprobs = std::move(event.prompt_logprobs);
+    HandleChoice(index, event);
+    auto held = std::move(prompt.held);
+    for (TokenEvent& waiting : held) {
+      if (!ended_) HandleChoice(index, waiting);
+    }
+    return;
+  }
+  HandleChoice(index, event);
+}
+
+void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
+  const int slot = index * request_.num_choices + event.choice;
+  Choice& choice = choices_[slot];
+  if (choice.done) return;
+  if (event.finish == FinishReason::kError) return Fail(event.error);
+  if (event.finish == FinishReason::kAbort) {
+    return Fail({ErrorCode::kUnavailable, "the request was aborted by the server", {}});
+  }
+  if (event.has_token) CountToken(&choice);
+
+  std::string text;
+  std::optional<int> stopped;
+  AppendText(&choice, event, &text, &stopped);
+
+  const Prompt& prompt = prompts_[index];
+  ChoiceDelta delta;
+  delta.index = slot;
+  delta.text = text;
+  delta.token = event.has_token ? &event.token : nullptr;
+  delta.first = !choice.started;
+  if (request_.echo) {
+    delta.prompt_text = prompt.text;
+    delta.prompt_ids = &prompt.ids;
+    delta.prompt_logprobs = &prompt.logprobs;
+  }
+  delta.finish = stopped ? FinishReason::kStop : event.finish;
+  delta.stop_string = stopped ? &request_.stop[*stopped] : nullptr;
+  if (!stopped && event.finish == FinishReason::kStop) delta.stop_token = event.stop_token;
+  choice.started = true;
+
+  if (delta.finish != FinishReason::kNone) {
+    choice.done = true;
+    --choices_left_;
+    length_limited_ |= delta.finish == FinishReason::kLength;
+    service_.metrics_.request_generation_tokens.Observe(choice.num_tokens);
+  }
+  if (stopped && event.finish == FinishReason::kNone) {
+    sinks_[index]->CancelChoice(event.choice);
+    service_.engine_.Wake();
+  }
+  const auto observer = observer_;  // it may cancel us while we call it
+  observer->OnDelta(delta);
+  if (choices_left_ == 0 && !ended_) {
+    service_.metrics_.e2e_request_latency_seconds.Observe((now_us_ - created_us_) * 1e-6);
+    End(length_limited_ ? service_.metrics_.finished_length_total
+                        : service_.metrics_.finished_stop_total);
+    observer->OnFinished(usage_);
+  }
+}
+
+void ActiveGeneration::AppendText(Choice* choice, const TokenEvent& event, std::string* text,
+                                  std::optional<int>* stopped) {
+  if (!choice->detokenizer) {
+    choice->detokenizer.emplace(
+        service_.tokenizer_,
+        DetokenizeOptions{.skip_special_tokens = request_.skip_special_tokens,
+                          .at_text_start = false});
+    if (!request_.stop.empty()) {
+      choice->matcher.emplace(request_.stop, request_.include_stop_str_in_output);
+    }
+  }
+  const bool ends = event.finish != FinishReason::kNone;
+  std::string piece;
+  if (event.has_token) {
+    const bool is_stop_token =
+        event.finish == FinishReason::kStop && event.stop_token == event.token.token;
+    if (!is_stop_token || request_.include_stop_str_in_output) {
+      piece = choice->detokenizer->Push(event.token.token);
+    }
+  }
+  if (ends) piece += choice->detokenizer->Flush();
+  // Before min_tokens nothing may end the text, so nothing is looked for.
+  if (!choice->matcher || choice->num_tokens < request_.params.min_tokens) {
+    *text = std::move(piece);
+    return;
+  }
+  StopMatcher::Output out = choice->matcher->Push(piece);
+  *text = std::move(out.text);
+  *stopped = out.stopped;
+  if (ends && !out.stopped) *text += choice->matcher->Flush();
+}
+
+void ActiveGeneration::CountToken(Choice* choice) {
+  ++usage_.completion_tokens;
+  ++choice->num_tokens;
+  ServerMetrics& metrics = service_.metrics_;
+  if (!saw_token_) {
+    saw_token_ = true;
+    metrics.time_to_first_token_seconds.Observe((now_us_ - created_us_) * 1e-6);
+  } else if (choice->last_token_us != 0) {
+    metrics.inter_token_latency_seconds.Observe((now_us_ - choice->last_token_us) * 1e-6);
+  }
+  choice->last_token_us = now_us_;
+}
+
+void ActiveGeneration::Fail(const Error& error) {
+  if (ended_) return;
+  CancelSinks();
+  const auto observer = observer_;
+  End(error.code == ErrorCode::kUnavailable || error.code == ErrorCode::kCancelled
+          ? service_.metrics_.finished_abort_total
+          : service_.metrics_.finished_error_total);
+  observer->OnError(error);
+}
+
+void ActiveGeneration::Cancel() {
+  if (ended_) return;
+  CancelSinks();
+  service_.metrics_.client_disconnects_total.Add();
+  End(service_.metrics_.finished_abort_total);
+}
+
+void ActiveGeneration::CancelSinks() {
+  cancelled_.store(true);
+  if (sinks_.empty()) return;
+  for (const auto& sink : sinks_) sink->Cancel();
+  service_.engine_.Wake();
+}
+
+void ActiveGeneration::End(Counter& reason) {
+  ended_ = true;
+  reason.Add();
+  service_.metrics_.open_requests.fetch_sub(1);
+  for (Prompt& prompt : prompts_) ReleasePlace(&prompt);
+  // The sinks own this generation; let go of them here and only the engine's hold remains.
+  sinks_.clear();
+  observer_.reset();
+  early_.clear();
+}
+
+void ActiveGeneration::ReleasePlace(Prompt* prompt) {
+  if (!prompt->queued) return;
+  prompt->queued = false;
+  service_.Release(1);
+}
+
+}  // namespace slipstream

@@ -7,13 +7,13 @@
 #include <condition_variable>
 #include <cstdio>
 #include <fstream>
-#include <map>
 #include <mutex>
 
 #include "base/clock.h"
 #include "base/rng.h"
 #include "engine/engine.h"
 #include "runtime/local_executor.h"
+#include "tools/model_stack.h"
 
 namespace slipstream {
 namespace {
@@ -136,22 +136,6 @@ std::string CpuModel() {
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
   }
   return "unknown";
-}
-
-// The quantization that holds most bytes, as the table's name of the file.
-std::string MainDType(const Checkpoint& checkpoint) {
-  std::map<std::string, size_t> bytes;
-  for (const CheckpointTensor& t : checkpoint.tensors()) {
-    if (t.shape.size() > 1 && t.name.find("embed") == std::string::npos) {
-      bytes[NameOf(t.dtype)] += t.bytes;
-    }
-  }
-  std::string best = "none";
-  size_t most = 0;
-  for (const auto& [name, n] : bytes) {
-    if (n > most) most = n, best = name;
-  }
-  return best;
 }
 
 Status AppendCsv(const OfflineBenchOptions& o, const Checkpoint& checkpoint,

@@ -1,27 +1,30 @@
-// Everything below the server for one model: checkpoint, tokenizer, chat template, engine. Built by
-// the subcommands that run a model, on the main thread.
+// What the subcommands that run a model need around the engine: tokenizer, chat template, names.
+// Used on the main thread.
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "engine/engine.h"
+#include "base/result.h"
 #include "loader/checkpoint.h"
-#include "runtime/local_executor.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
-#include "tools/options.h"
 
 namespace slipstream {
 
 struct TextStack {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;
-  std::string template_source;  // "model" or "built-in chatml"
+  std::string template_source;  // where the template came from, for people
 };
 
-// The tokenizer and chat template that lie beside the weights of `checkpoint`.
+// The tokenizer that lies in the checkpoint's file or folder.
 Result<std::shared_ptr<const Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint);
-Result<TextStack> OpenTextStack(const Checkpoint& checkpoint);
+
+// And its chat template; `template_file`, if not empty, wins over the model's own.
+Result<TextStack> OpenTextStack(const Checkpoint& checkpoint, const std::string& template_file);
+
+// The dtype that holds most bytes of the weight matrices, embeddings left out.
+std::string MainDType(const Checkpoint& checkpoint);
 
 }  // namespace slipstream

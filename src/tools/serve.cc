@@ -1,0 +1,199 @@
+#include <fmt/core.h>
+#include <pthread.h>
+
+#include <csignal>
+#include <ctime>
+#include <filesystem>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/server_config.h"
+#include "runtime/remote_executor.h"
+#include "server/server.h"
+#include "tools/commands.h"
+#include "tools/model_stack.h"
+
+namespace slipstream {
+namespace {
+
+struct State {
+  ModelOptions model;
+  EngineConfig engine;
+  RuntimeConfig runtime;
+  ServerConfig server;
+  std::string model_name, chat_template_file, worker;
+  std::string log_level = "info", log_format = "text";
+  double drain_seconds = 30;
+  std::vector<Option> options;
+};
+
+std::vector<Option> ServeOptionTable(State* s) {
+  ServerConfig& c = s->server;
+  return {
+      {"server", "host", "Address to listen on", &c.host},
+      {"server", "port", "HTTP port (0: any free one)", &c.port, 0, 65535},
+      {"server", "grpc_port", "gRPC port (0: no gRPC, -1: any free one)", &c.grpc_port, -1, 65535},
+      {"server", "io_threads", "Threads that own connections (0: one, two from 8 cores on)",
+       &c.io_threads, 0, 64},
+      {"server", "tokenizer_threads", "Threads that render templates and encode prompts",
+       &c.tokenizer_threads, 1, 64},
+      {"server", "max_connections", "Open connections before new ones get 503", &c.max_connections,
+       1, 1e6},
+      {"server", "max_body_bytes", "Largest request body", &c.max_body_bytes, 1024, 1e10},
+      {"server", "max_header_bytes", "Largest request header", &c.max_header_bytes, 1024, 1e7},
+      {"server", "header_timeout_seconds", "Longest wait for a whole header",
+       &c.header_timeout_seconds, 0.1, 3600},
+      {"server", "body_timeout_seconds", "Longest wait for a whole body", &c.body_timeout_seconds,
+       0.1, 3600},
+      {"server", "idle_timeout_seconds", "Kept-alive connections without a request close after this",
+       &c.idle_timeout_seconds, 0.1, 86400},
+      {"server", "write_timeout_seconds", "A client that reads nothing for so long is cut off",
+       &c.write_timeout_seconds, 0.1, 86400},
+      {"server", "keep_alive_comment_seconds", "Comment in a stream silent for so long (0: never)",
+       &c.keep_alive_comment_seconds, 0, 3600},
+      {"server", "stalled_engine_seconds", "/health fails when work waits and no step ends for this",
+       &c.stalled_engine_seconds, 1, 86400},
+      {"server", "api_keys", "Accepted bearer keys (none: no key is asked for)", &c.api_keys},
+      {"server", "cors", "Allow browsers of any origin", &c.cors},
+      {"server", "model_name", "Name clients use (empty: the file's)", &s->model_name},
+      {"server", "chat_template_file", "Jinja file instead of the model's template",
+       &s->chat_template_file},
+      {"server", "drain_seconds", "Running requests may finish for so long after SIGTERM",
+       &s->drain_seconds, 0, 86400},
+      {"server", "worker", "host:port of a `slipstream worker` that runs the steps (empty: here)",
+       &s->worker},
+      {"log", "log_level", "Least level to log", &s->log_level, 0, 0,
+       {"debug", "info", "warning", "error", "off"}},
+      {"log", "log_format", "Form of log lines", &s->log_format, 0, 0, {"text", "json"}},
+  };
+}
+
+void StartLog(const State& s) {
+  const LogLevel level = s.log_level == "debug"     ? LogLevel::kDebug
+                         : s.log_level == "warning" ? LogLevel::kWarning
+                         : s.log_level == "error"   ? LogLevel::kError
+                         : s.log_level == "off"     ? LogLevel::kOff
+                                                    : LogLevel::kInfo;
+  InitLog(level, s.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
+}
+
+std::string DefaultName(const std::string& path) {
+  const std::filesystem::path p = std::filesystem::path(path).lexically_normal();
+  return p.extension() == ".gguf" ? p.stem().string()
+         : p.has_filename()       ? p.filename().string()
+                                  : p.parent_path().filename().string();
+}
+
+struct Backing {
+  std::unique_ptr<Executor> executor;
+  std::string summary;  // where steps run, dtype and memory
+};
+
+Result<Backing> MakeBacking(const State& s, const Checkpoint& checkpoint) {
+  if (!s.worker.empty()) {
+    SLIP_ASSIGN_OR_RETURN(auto remote, ConnectRemoteExecutor(s.worker, 60));
+    return Backing{std::move(remote), fmt::format("worker at {}", s.worker)};
+  }
+  SLIP_ASSIGN_OR_RETURN(auto local, MakeLocalExecutor(checkpoint, s.engine, s.runtime));
+  checkpoint.ReleasePages();
+  const LocalExecutorStats stats = local->stats();
+  std::string summary = fmt::format("{}, KV cache {} {:.1f} MiB", stats.backend, stats.kv_dtype,
+                                    stats.kv_cache_bytes / 1048576.0);
+  return Backing{std::move(local), std::move(summary)};
+}
+
+void PrintSummary(const State& s, const Checkpoint& checkpoint, const std::string& backing,
+                  const ExecutorInfo& info, const TextStack& text, const Server& server,
+                  int64_t start_us) {
+  size_t bytes = 0;
+  for (const CheckpointTensor& t : checkpoint.tensors()) bytes += t.bytes;
+  const ModelConfig& m = checkpoint.config();
+  std::printf("model      %s (%s, %ld layers, %s, %.1f MiB of %s)\n", s.model_name.c_str(),
+              m.architecture.c_str(), static_cast<long>(m.num_layers),
+              std::string(checkpoint.format()).c_str(), bytes / 1048576.0,
+              MainDType(checkpoint).c_str());
+  std::printf("runs on    %s\n", backing.c_str());
+  std::printf("KV blocks  %ld of %d tokens = %ld tokens; context %ld, %d sequences a step\n",
+              static_cast<long>(info.num_blocks), info.block_size_tokens,
+              static_cast<long>(info.num_blocks * info.block_size_tokens),
+              static_cast<long>(info.max_model_len), info.max_num_seqs);
+  std::printf("template   %s\n", text.template_source.c_str());
+  if (server.grpc_port() != 0) std::printf("gRPC       %s:%d\n", s.server.host.c_str(), server.grpc_port());
+  std::printf("ready in   %.2f s\n", (NowUs() - start_us) * 1e-6);
+  std::printf("listening on http://%s:%d\n", s.server.host.c_str(), server.http_port());
+  std::fflush(stdout);
+}
+
+// Blocks SIGINT and SIGTERM in this and every later thread; the main thread waits for them.
+sigset_t BlockStopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
+Status RunServe(State& s) {
+  const int64_t start_us = NowUs();
+  const sigset_t stop_signals = BlockStopSignals();
+  std::signal(SIGPIPE, SIG_IGN);
+  StartLog(s);
+  if (s.model_name.empty()) s.model_name = DefaultName(s.model.path);
+
+  SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(s.model.path, ToLoadOptions(s.model)));
+  SLIP_ASSIGN_OR_RETURN(const TextStack text, OpenTextStack(*checkpoint, s.chat_template_file));
+  SLIP_ASSIGN_OR_RETURN(Backing backing, MakeBacking(s, *checkpoint));
+  const ExecutorInfo info = backing.executor->info();
+  const auto engine = MakeEngine(s.engine, std::move(backing.executor));
+  engine->Start();
+
+  s.server.max_queued_requests = s.engine.max_queued_requests;
+  ModelInfo model;
+  model.name = s.model_name;
+  model.created = std::time(nullptr);
+  model.max_model_len = info.max_model_len;
+  model.root = s.model.path;
+  auto server = Server::Start(s.server, model, text.tokenizer, text.chat_template, *engine);
+  if (!server) {
+    engine->Stop(NowUs());
+    return tl::unexpected(std::move(server).error());
+  }
+  PrintSummary(s, *checkpoint, backing.summary, info, text, **server, start_us);
+
+  int signal = 0;
+  sigwait(&stop_signals, &signal);
+  LogInfo("{}: draining for up to {} s", signal == SIGINT ? "SIGINT" : "SIGTERM", s.drain_seconds);
+  // A second signal ends the process at once.
+  pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
+  (*server)->BeginDrain(s.drain_seconds);
+  (*server)->Wait();
+  engine->Stop(NowUs());
+  (*server)->Stop();
+  LogInfo("stopped");
+  return {};
+}
+
+}  // namespace
+
+void AddServe(CLI::App& app, Action* action) {
+  auto state = std::make_shared<State>();
+  CLI::App* command =
+      app.add_subcommand("serve", "Serve MODEL over OpenAI-compatible HTTP and gRPC");
+  command->add_option("MODEL", state->model.path, "Hugging Face folder or .gguf file")->required();
+  state->options = ServeOptionTable(state.get());
+  for (auto table : {ModelOptionTable(&state->model), EngineOptionTable(&state->engine),
+                     RuntimeOptionTable(&state->runtime)}) {
+    for (Option& o : table) state->options.push_back(std::move(o));
+  }
+  AddOptions(*command, &state->options);
+  command->callback([state, action] {
+    *action = [state] {
+      const Status status = RunServe(*state);
+      return status ? 0 : Report(status.error());
+    };
+  });
+}
+
+}  // namespace slipstream

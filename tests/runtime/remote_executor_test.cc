@@ -1,0 +1,146 @@
+#include "runtime/remote_executor.h"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "base/rng.h"
+#include "runtime/step_codec.h"
+
+namespace slipstream {
+namespace {
+
+ForwardInput SampleInput() {
+  ForwardInput f;
+  f.step = 42;
+  f.token_ids = {5, 6, -1, 9};
+  f.positions = {0, 1, 2, 7};
+  f.slot_ids = {16, 17, 18, 39};
+  f.query_start = {0, 3, 4};
+  f.kv_len = {3, 8};
+  f.max_blocks = 2;
+  f.block_tables = {1, 0, 2, 0};
+  auto params = std::make_shared<SamplingParams>();
+  params->temperature = 0.5f;
+  params->logit_bias = {{3, -100.0f}, {4, 1.5f}};
+  params->num_logprobs = 2;
+  f.slot_updates = {{.slot = 1, .params = params, .seed = 77, .prompt_ids = {5, 6},
+                     .output_ids = {}, .stop_ids = {2}}};
+  f.sample_rows = {{.row = 2, .slot = 0}, {.row = 3, .slot = 1, .target = 8}};
+  return f;
+}
+
+ExecutorInfo SampleInfo() {
+  return {.vocab_size = 100, .max_model_len = 32, .num_blocks = 4, .block_size_tokens = 16,
+          .max_num_seqs = 4, .max_batch_tokens = 64, .eos_token_ids = {2, 3}};
+}
+
+// Returns the sum of the step's token ids as its sampled token; fails steps numbered 13.
+class SumExecutor : public Executor {
+ public:
+  const ExecutorInfo& info() const override { return info_; }
+  Status Submit(ForwardInput input) override {
+    input_ = std::move(input);
+    return {};
+  }
+  Result<StepOutput> Collect() override {
+    if (input_.step == 13) return Fail(ErrorCode::kInternal, "step 13 fails");
+    StepOutput out;
+    out.step = input_.step;
+    SampledToken token;
+    for (const int32_t id : input_.token_ids) token.token += id;
+    token.top = {{1, -0.5f}};
+    out.tokens = {token};
+    return out;
+  }
+
+ private:
+  ExecutorInfo info_ = SampleInfo();
+  ForwardInput input_;
+};
+
+TEST(StepCodec, RoundTripKeepsEveryField) {
+  const auto bytes = Encode(SampleInput());
+  const auto back = DecodeForwardInput(bytes);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(Encode(*back), bytes);
+  EXPECT_EQ(back->token_ids, SampleInput().token_ids);
+  EXPECT_EQ(back->slot_updates[0].params->logit_bias, SampleInput().slot_updates[0].params->logit_bias);
+  EXPECT_EQ(back->sample_rows[1].target, 8);
+}
+
+TEST(StepCodec, EveryTruncationAndRandomDamageIsSurvived) {
+  const auto bytes = Encode(SampleInput());
+  for (size_t n = 0; n < bytes.size(); ++n) {
+    EXPECT_FALSE(DecodeForwardInput(std::span(bytes).first(n))) << n;
+  }
+  for (uint64_t i = 0; i < 3000; ++i) {
+    auto damaged = bytes;
+    damaged[MixBits(i) % damaged.size()] ^= static_cast<uint8_t>(1 + MixBits(i + 9) % 255);
+    const auto input = DecodeForwardInput(damaged);
+    if (input) (void)CheckForwardInput(*input, SampleInfo());
+  }
+}
+
+TEST(CheckForwardInput, RefusesWhatDoesNotFit) {
+  EXPECT_TRUE(CheckForwardInput(SampleInput(), SampleInfo()));
+  const auto expect_refused = [](auto change) {
+    ForwardInput f = SampleInput();
+    change(f);
+    EXPECT_FALSE(CheckForwardInput(f, SampleInfo()));
+  };
+  expect_refused([](ForwardInput& f) { f.token_ids[0] = 100; });
+  expect_refused([](ForwardInput& f) { f.token_ids[0] = -5; });
+  expect_refused([](ForwardInput& f) { f.positions.pop_back(); });
+  expect_refused([](ForwardInput& f) { f.slot_ids[1] = 64; });
+  expect_refused([](ForwardInput& f) { f.block_tables[1] = 4; });
+  expect_refused([](ForwardInput& f) { f.kv_len[1] = 33; });
+  expect_refused([](ForwardInput& f) { f.query_start = {0, 4, 3}; });
+  expect_refused([](ForwardInput& f) { f.sample_rows[0].row = 4; });
+  expect_refused([](ForwardInput& f) { f.slot_updates[0].slot = 4; });
+}
+
+TEST(RemoteExecutor, RunsStepsAndCarriesStepErrors) {
+  auto listener = TcpListener::Listen("127.0.0.1:0");
+  ASSERT_TRUE(listener);
+  SumExecutor local;
+  std::thread worker([&] { EXPECT_TRUE(ServeWorker(*listener, local)); });
+  const std::string address = fmt::format("127.0.0.1:{}", listener->port());
+  for (int leader = 0; leader < 2; ++leader) {  // one after another
+    auto remote = ConnectRemoteExecutor(address, 5);
+    ASSERT_TRUE(remote) << remote.error().message;
+    EXPECT_EQ((*remote)->info().eos_token_ids, SampleInfo().eos_token_ids);
+    for (const uint64_t step : {42, 13, 14}) {
+      ForwardInput input = SampleInput();
+      input.step = step;
+      ASSERT_TRUE((*remote)->Submit(input));
+      const auto out = (*remote)->Collect();
+      ASSERT_EQ(out.has_value(), step != 13);
+      if (out) EXPECT_EQ(out->tokens[0].token, 19);
+      if (!out) EXPECT_EQ(out.error().message, "step 13 fails");
+      EXPECT_FALSE((*remote)->fatal());
+    }
+  }
+  listener->Shutdown();
+  worker.join();
+}
+
+TEST(RemoteExecutor, ALostWorkerIsFatal) {
+  auto listener = TcpListener::Listen("127.0.0.1:0");
+  ASSERT_TRUE(listener);
+  std::thread worker([&] {
+    auto channel = listener->Accept();
+    ASSERT_TRUE(channel);
+    ASSERT_TRUE(channel->Send(Encode(SampleInfo(), 1)));
+  });
+  auto remote = ConnectRemoteExecutor(fmt::format("127.0.0.1:{}", listener->port()), 5);
+  ASSERT_TRUE(remote);
+  worker.join();
+  const Status submitted = (*remote)->Submit(SampleInput());
+  if (submitted) EXPECT_FALSE((*remote)->Collect());
+  EXPECT_TRUE((*remote)->fatal());
+}
+
+}  // namespace
+}  // namespace slipstream

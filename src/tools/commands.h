@@ -20,6 +20,7 @@ void AddPerplexity(CLI::App& bench, Action* action);
 void AddLoad(CLI::App& app, Action* action);
 void AddInspect(CLI::App& app, Action* action);
 void AddWorker(CLI::App& app, Action* action);
+void AddDevices(CLI::App& app, Action* action);
 
 // One flag per option, grouped by section, plus --config FILE.json, which is applied first so that
 // flags win over the file. `options` must outlive the parse.

@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   AddLoad(app, &action);
   AddInspect(app, &action);
   AddWorker(app, &action);
+  AddDevices(app, &action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -2,9 +2,9 @@
 """Makes the tiny random checkpoints and reference logits of tests/golden.
 
 One folder per model family under tests/fixtures/models: config.json and model.safetensors (F32) as
-`transformers` writes them, and reference.safetensors with
-    token_ids [n] i32, logits [n, vocab] f32   eager attention, float32, one whole forward pass
-    inv_freq [head_dim / 2] f32, attention_scaling [1] f32   (and local_* where layers differ)
+`transformers` writes them, and reference.safetensors (all F32) with
+    token_ids [n], logits [n, vocab]   eager attention, float32, one whole forward pass
+    inv_freq [head_dim / 2], attention_scaling [1]   (and local_* where layers differ)
 
 Runs with torch 2.11 and transformers 5.24; the same seed makes the same files.
     python3 scripts/make_fixtures.py [name ...]
@@ -72,7 +72,7 @@ FIXTURES = {
     ),
     "llama_bias": (
         hf.LlamaConfig,
-        dict(attention_bias=True, mlp_bias=True, num_key_value_heads=1, tie_word_embeddings=True),
+        dict(attention_bias=True, num_key_value_heads=1, tie_word_embeddings=True),
         40,
     ),
     "smollm": (
@@ -182,7 +182,7 @@ def make(name):
     if name in LEGACY_ROPE:
         to_legacy_rope(text)
     (folder / "config.json").write_text(json.dumps(text, indent=1, sort_keys=True) + "\n")
-    reference = {"token_ids": token_ids[0].int(), "logits": logits}
+    reference = {"token_ids": token_ids[0].float(), "logits": logits}
     reference.update(rope_tensors(model.model.rotary_emb))
     save_file(reference, folder / "reference.safetensors")
     size = sum(f.stat().st_size for f in folder.iterdir())

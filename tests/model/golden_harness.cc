@@ -1,0 +1,181 @@
+#include "tests/model/golden_harness.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <numeric>
+#include <random>
+
+#include "loader/safetensors.h"
+
+namespace slipstream::testing {
+namespace {
+
+constexpr int kBlockSize = 8;
+
+// KV memory of all layers, every float NaN: a read of anything unwritten reaches the logits.
+class PoisonedKv {
+ public:
+  PoisonedKv(const ModelConfig& config, int num_blocks)
+      : per_layer_(num_blocks * config.num_kv_heads * kBlockSize * config.head_dim),
+        values_(2 * per_layer_ * config.num_layers, std::nanf("")) {
+    for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+      KvLayerView& view = views_.emplace_back();
+      view.k = values_.data() + 2 * layer * per_layer_;
+      view.v = values_.data() + (2 * layer + 1) * per_layer_;
+      view.head_stride = kBlockSize * config.head_dim;
+      view.block_stride = view.head_stride * config.num_kv_heads;
+      view.block_size = kBlockSize;
+      view.num_kv_heads = static_cast<int>(config.num_kv_heads);
+      view.head_dim = static_cast<int>(config.head_dim);
+    }
+  }
+  const std::vector<KvLayerView>& views() const { return views_; }
+
+ private:
+  int64_t per_layer_;
+  std::vector<float> values_;
+  std::vector<KvLayerView> views_;
+};
+
+struct StepArrays {
+  std::vector<int32_t> tokens, positions, query_start{0}, kv_len, tables, logit_rows;
+  std::vector<int64_t> slots;
+  std::vector<size_t> members;  // sequence of each query
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const std::vector<ScheduledSequence>& sequences) : sequences_(sequences) {
+    for (const auto& s : sequences) {
+      max_blocks_ = std::max<int>(max_blocks_, (s.token_ids.size() + kBlockSize - 1) / kBlockSize);
+    }
+    // Twice the blocks needed: half of them stay poisoned.
+    num_blocks_ = 2 * max_blocks_ * static_cast<int>(sequences.size());
+    order_.resize(num_blocks_);
+    std::iota(order_.begin(), order_.end(), 0);
+    std::shuffle(order_.begin(), order_.end(), std::mt19937(7));
+    done_.resize(sequences.size());
+  }
+
+  int num_blocks() const { return num_blocks_; }
+  int max_blocks() const { return max_blocks_; }
+
+  bool Next(size_t step, bool last_only, StepArrays& out) {
+    out = {};
+    for (size_t s = 0; s < sequences_.size(); ++s) {
+      if (step < sequences_[s].chunks.size()) AddChunk(s, step, last_only, out);
+    }
+    return !out.tokens.empty();
+  }
+
+ private:
+  void AddChunk(size_t s, size_t step, bool last_only, StepArrays& out) {
+    const ScheduledSequence& seq = sequences_[s];
+    const int32_t* table = order_.data() + s * max_blocks_;
+    const int length = seq.chunks[step];
+    for (int i = 0; i < length; ++i) {
+      const int position = done_[s]++;
+      const bool last = position + 1 == static_cast<int>(seq.token_ids.size());
+      if (!last_only || last) out.logit_rows.push_back(static_cast<int32_t>(out.tokens.size()));
+      out.tokens.push_back(seq.token_ids[position]);
+      out.positions.push_back(position);
+      out.slots.push_back(int64_t{table[position / kBlockSize]} * kBlockSize +
+                          position % kBlockSize);
+    }
+    out.query_start.push_back(static_cast<int32_t>(out.tokens.size()));
+    out.kv_len.push_back(done_[s]);
+    out.members.push_back(s);
+    const int used = (done_[s] + kBlockSize - 1) / kBlockSize;
+    for (int b = 0; b < max_blocks_; ++b) out.tables.push_back(b < used ? table[b] : 0);
+  }
+
+  const std::vector<ScheduledSequence>& sequences_;
+  int max_blocks_ = 0, num_blocks_ = 0;
+  std::vector<int32_t> order_;
+  std::vector<int> done_;
+};
+
+void ReadFloats(const SafetensorsFile& file, const std::string& name, std::vector<float>& out) {
+  for (const Safetensor& t : file.tensors()) {
+    if (t.name != name) continue;
+    const auto* values = static_cast<const float*>(t.data);
+    out.assign(values, values + t.bytes / sizeof(float));
+  }
+}
+
+}  // namespace
+
+std::string FixturePath(const std::string& name) {
+  const char* root = std::getenv("SLIPSTREAM_SOURCE_DIR");
+  return std::string(root != nullptr ? root : ".") + "/tests/fixtures/models/" + name;
+}
+
+GoldenFixture LoadFixture(const std::string& name) {
+  GoldenFixture out;
+  auto checkpoint = OpenCheckpoint(FixturePath(name));
+  auto reference = SafetensorsFile::Open(FixturePath(name) + "/reference.safetensors");
+  if (!checkpoint || !reference) {
+    ADD_FAILURE() << (checkpoint ? reference.error().message : checkpoint.error().message);
+    return out;
+  }
+  out.checkpoint = std::move(*checkpoint);
+  std::vector<float> ids, scaling{1.0f};
+  ReadFloats(*reference, "token_ids", ids);
+  ReadFloats(*reference, "logits", out.logits);
+  ReadFloats(*reference, "inv_freq", out.inv_freq);
+  ReadFloats(*reference, "local_inv_freq", out.local_inv_freq);
+  ReadFloats(*reference, "attention_scaling", scaling);
+  out.token_ids.assign(ids.begin(), ids.end());
+  out.attention_scaling = scaling[0];
+  return out;
+}
+
+std::vector<int> RepeatChunks(int total, const std::vector<int>& pattern) {
+  std::vector<int> out;
+  for (size_t i = 0; total > 0; ++i) {
+    out.push_back(std::min(total, pattern[i % pattern.size()]));
+    total -= out.back();
+  }
+  return out;
+}
+
+std::vector<std::vector<float>> RunSchedule(DecoderModel& model, Backend& backend,
+                                            const std::vector<ScheduledSequence>& sequences,
+                                            bool last_only) {
+  Scheduler scheduler(sequences);
+  PoisonedKv kv(model.config(), scheduler.num_blocks());
+  std::vector<std::vector<float>> out(sequences.size());
+  StepArrays step;
+  for (size_t n = 0; scheduler.Next(n, last_only, step); ++n) {
+    const ModelInput input{step.tokens,
+                           {.num_seqs = static_cast<int>(step.members.size()),
+                            .num_tokens = static_cast<int>(step.tokens.size()),
+                            .query_start = step.query_start.data(),
+                            .kv_len = step.kv_len.data(),
+                            .block_tables = step.tables.data(),
+                            .max_blocks = scheduler.max_blocks(),
+                            .positions = step.positions.data(),
+                            .slot_ids = step.slots.data()},
+                           step.logit_rows};
+    const auto logits = model.Forward(input, kv.views());
+    const Status waited = backend.Synchronize();
+    if (!logits || !waited) {
+      ADD_FAILURE() << (logits ? waited.error().message : logits.error().message);
+      return out;
+    }
+    const int64_t vocab = model.config().vocab_size;
+    for (size_t i = 0; i < step.logit_rows.size(); ++i) {
+      const int32_t row = step.logit_rows[i];
+      const auto after = std::upper_bound(step.query_start.begin(), step.query_start.end(), row);
+      const size_t member = step.members[after - step.query_start.begin() - 1];
+      const float* values = logits->as<float>() + static_cast<int64_t>(i) * vocab;
+      out[member].insert(out[member].end(), values, values + vocab);
+    }
+  }
+  return out;
+}
+
+}  // namespace slipstream::testing

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine_core.h"
+#include "engine/engine_limits.h"
 
 namespace slipstream {
 namespace {
@@ -35,7 +36,7 @@ class ThreadedEngine : public Engine {
 
   Status Submit(Request request) override {
     if (stopping()) return RefuseStopped();
-    SLIP_RETURN_IF_ERROR(core_.Validate(request));
+    SLIP_RETURN_IF_ERROR(ValidateRequest(request, core_.info()));
     if (!core_.ReservePlace()) return RefuseFull();
     if (!queue_.TryPush({std::move(request), NowUs()})) {
       core_.ReturnPlace();

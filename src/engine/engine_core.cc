@@ -3,51 +3,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <limits>
 #include <random>
 
 #include "base/log.h"
 #include "base/rng.h"
+#include "engine/engine_limits.h"
 
 namespace slipstream {
 namespace {
-
-// Logits of scored prompt rows, float32, that one step may materialise.
-constexpr int64_t kScoreLogitsBytes = int64_t{32} << 20;
-
-int MaxScoreRows(int64_t vocab_size) {
-  const int64_t rows = kScoreLogitsBytes / (std::max<int64_t>(vocab_size, 1) * 4);
-  return static_cast<int>(std::clamp<int64_t>(rows, 16, 512));
-}
-
-// The executor's limits, narrowed by the settings. A sequence never outgrows the whole pool, so
-// the pool bounds the context as well.
-ExecutorInfo EffectiveInfo(const EngineConfig& config, const ExecutorInfo& executor) {
-  ExecutorInfo info = executor;
-  const auto narrow = [](auto* value, int64_t limit) {
-    if (limit > 0) *value = std::min<int64_t>(*value, limit);
-  };
-  info.num_blocks = std::min<int64_t>(info.num_blocks, std::numeric_limits<int32_t>::max());
-  narrow(&info.max_batch_tokens, config.max_batch_tokens);
-  narrow(&info.max_num_seqs, config.max_num_seqs);
-  info.max_num_seqs = std::min(info.max_num_seqs, info.max_batch_tokens);
-  narrow(&info.max_model_len, config.max_model_len);
-  info.max_model_len =
-      std::min<int64_t>({info.max_model_len, info.num_blocks * info.block_size_tokens,
-                         std::numeric_limits<int32_t>::max() / 2});
-  return info;
-}
-
-SchedulerLimits LimitsOf(const EngineConfig& config, const ExecutorInfo& info) {
-  SchedulerLimits limits;
-  limits.block_size = info.block_size_tokens;
-  limits.max_num_seqs = info.max_num_seqs;
-  limits.max_batch_tokens = info.max_batch_tokens;
-  limits.max_score_rows = MaxScoreRows(info.vocab_size);
-  limits.chunked_prefill = config.enable_chunked_prefill;
-  limits.prefix_caching = config.enable_prefix_caching;
-  return limits;
-}
 
 uint64_t HashSeed() {
   std::random_device device;
@@ -69,37 +32,6 @@ EngineCore::EngineCore(const EngineConfig& config, std::unique_ptr<Executor> exe
 }
 
 EngineCore::~EngineCore() = default;
-
-Status EngineCore::Validate(const Request& request) const {
-  if (request.sink == nullptr || request.params == nullptr) {
-    return InvalidArgument("the request has no event sink or no sampling parameters");
-  }
-  if (request.prompt_ids.empty()) return InvalidArgument("the prompt is empty", "prompt");
-  if (request.num_choices < 1 || request.num_choices > 64) {
-    return InvalidArgument(fmt::format("n must be 1 to 64, not {}", request.num_choices), "n");
-  }
-  if (request.params->max_tokens < 0) {
-    return InvalidArgument("max_tokens must not be negative", "max_tokens");
-  }
-  const int64_t num_prompt = static_cast<int64_t>(request.prompt_ids.size());
-  // The last token that may be generated needs no place in the cache, but it counts as context.
-  const int64_t needed = num_prompt + std::min(request.params->max_tokens, 1);
-  if (needed > info_.max_model_len) {
-    return InvalidArgument(
-        fmt::format("This model's maximum context length is {} tokens. However, your prompt has "
-                    "{} tokens.",
-                    info_.max_model_len, num_prompt),
-        "prompt");
-  }
-  for (const int32_t token : request.prompt_ids) {
-    if (token < 0 || token >= info_.vocab_size) {
-      return InvalidArgument(fmt::format("token id {} is outside the vocabulary of {} tokens",
-                                         token, info_.vocab_size),
-                             "prompt");
-    }
-  }
-  return {};
-}
 
 bool EngineCore::ReservePlace() {
   if (num_queued_.fetch_add(1, std::memory_order_relaxed) < config_.max_queued_requests) {

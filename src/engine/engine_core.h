@@ -1,7 +1,7 @@
 // The engine without its thread: groups, schedule and steps in flight over one Executor. Step does
-// one round; whoever owns the core calls it from one thread and delivers requests between rounds.
-// Validate may be called from any thread. Step errors end the sequences of the failed step; when
-// the executor reports fatal, the owner calls FailAll.
+// one round; whoever owns the core calls it from one thread and adds requests between rounds. Queue
+// places may be taken and returned from any thread. A step error ends the sequences of the failed
+// step; when fatal() is true afterwards, the owner calls FailAll.
 #pragma once
 
 #include <atomic>
@@ -37,15 +37,12 @@ class EngineCore {
   EngineMetrics& metrics() { return metrics_; }
   const EngineMetrics& metrics() const { return metrics_; }
 
-  // kInvalidArgument for what can never run. Any thread.
-  Status Validate(const Request& request) const;
-
   // Takes a place in the bounded queue; false when it is full. Any thread. The place is given back
   // when the request is admitted or ends.
   [[nodiscard]] bool ReservePlace();
   void ReturnPlace() { num_queued_.fetch_sub(1, std::memory_order_relaxed); }
 
-  // REQUIRES: Validate accepted it and ReservePlace succeeded.
+  // REQUIRES: ValidateRequest accepted it and ReservePlace succeeded.
   void Add(Request request, int64_t submit_us);
 
   // Cancels and deadlines, then schedules and submits, then collects when the pipeline is full or

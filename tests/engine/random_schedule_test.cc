@@ -6,6 +6,7 @@
 #include <random>
 
 #include "engine/engine_core.h"
+#include "engine/engine_limits.h"
 #include "tests/engine/fake_executor.h"
 #include "tests/engine/recording_sink.h"
 
@@ -113,7 +114,7 @@ class Schedule {
       s.may_end_early = true;
     }
     r.sink = s.sink;
-    const Status status = core_->Validate(r);
+    const Status status = ValidateRequest(r, core_->info());
     const int64_t needed =
         static_cast<int64_t>(r.prompt_ids.size()) + std::min(params->max_tokens, 1);
     ASSERT_EQ(status.has_value(), needed <= core_->info().max_model_len);

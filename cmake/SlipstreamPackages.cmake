@@ -60,3 +60,11 @@ add_subdirectory(${SENTENCEPIECE_SOURCE}/sentencepiece ${CMAKE_BINARY_DIR}/_sent
 add_library(slip_sentencepiece INTERFACE)
 target_include_directories(slip_sentencepiece SYSTEM INTERFACE ${SENTENCEPIECE_SOURCE}/sentencepiece/src)
 target_link_libraries(slip_sentencepiece INTERFACE sentencepiece-static slip_grpc)
+
+# Unicode categories and normal forms for the tokenizers.
+find_library(SLIP_ARCHIVE_utf8proc NAMES libutf8proc.a REQUIRED)
+find_path(UTF8PROC_INCLUDE_DIR utf8proc.h REQUIRED)
+add_library(slip_utf8proc INTERFACE)
+target_include_directories(slip_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE_DIR})
+target_link_libraries(slip_utf8proc INTERFACE ${SLIP_ARCHIVE_utf8proc})
+target_compile_definitions(slip_utf8proc INTERFACE UTF8PROC_STATIC)

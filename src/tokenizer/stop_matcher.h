@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace slipstream {
@@ -33,7 +34,7 @@ class StopMatcher {
     int32_t fail = 0;
     int32_t stop = -1;  // longest stop string that ends here
     int32_t stop_length = 0;
-    std::vector<std::pair<uint8_t, int32_t>> next;
+    std::vector<std::pair<uint8_t, int32_t>> next = {};
   };
   int32_t Step(int32_t node, uint8_t byte) const;
   int32_t Child(int32_t node, uint8_t byte) const;

@@ -10,11 +10,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "tokenizer/gguf_vocab.h"
+#include "tokenizer/token_ids.h"
 
 namespace slipstream {
 
@@ -28,7 +29,7 @@ struct EncodeOptions {
 struct TokenTable {
   std::vector<std::string> bytes;  // per id: what the token adds to output text
   std::vector<uint8_t> special;    // per id: 1 if hidden when special tokens are skipped
-  std::unordered_map<std::string, int32_t> ids;  // vocabulary spelling -> id
+  TokenIds ids;                    // vocabulary spelling -> id
   std::optional<int32_t> bos_id, eos_id, unk_id;
   std::vector<int32_t> eog_ids;      // every end of generation: EOS, <|im_end|>, <|eot_id|>, ...
   std::string chat_template;         // Jinja source; empty if the checkpoint has none
@@ -42,8 +43,7 @@ class Tokenizer {
 
   virtual ~Tokenizer() = default;
 
-  // Bytes that are not UTF-8 are encoded as they are where the vocabulary has bytes, and as U+FFFD
-  // where it has characters only.
+  // Bytes that are not UTF-8 are read as U+FFFD (as Python's errors="replace").
   virtual Result<std::vector<int32_t>> Encode(std::string_view text,
                                               EncodeOptions options = {}) const = 0;
 
@@ -82,12 +82,15 @@ class Tokenizer {
   }
 };
 
-// From the vocabulary of a GGUF file (models "gpt2" and "llama").
+// From the vocabulary of a GGUF file (models "gpt2", "llama" and "gemma4").
 Result<std::shared_ptr<const Tokenizer>> MakeTokenizerFromGguf(const GgufVocab& vocab);
 
 // From a Hugging Face folder: tokenizer.json, else tokenizer.model; special tokens and the chat
 // template from tokenizer_config.json, special_tokens_map.json, generation_config.json and
 // chat_template.jinja where they exist.
 Result<std::shared_ptr<const Tokenizer>> MakeTokenizerFromHfFolder(const std::string& path);
+
+// From a model as OpenCheckpoint takes it: a .gguf file or a Hugging Face folder.
+Result<std::shared_ptr<const Tokenizer>> MakeTokenizer(const std::string& path);
 
 }  // namespace slipstream

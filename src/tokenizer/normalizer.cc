@@ -1,0 +1,137 @@
+#include "tokenizer/normalizer.h"
+
+#include <functional>
+#include <utility>
+
+#include "tokenizer/regex.h"
+
+namespace slipstream {
+namespace {
+
+class FunctionNormalizer final : public Normalizer {
+ public:
+  using Function = std::function<std::string(std::string)>;
+  explicit FunctionNormalizer(Function function) : function_(std::move(function)) {}
+  Result<std::string> Apply(std::string text) const override { return function_(std::move(text)); }
+
+ private:
+  Function function_;
+};
+
+std::unique_ptr<const Normalizer> Make(FunctionNormalizer::Function function) {
+  return std::make_unique<FunctionNormalizer>(std::move(function));
+}
+
+class PatternReplace final : public Normalizer {
+ public:
+  PatternReplace(Regex regex, std::string to) : regex_(std::move(regex)), to_(std::move(to)) {}
+
+  Result<std::string> Apply(std::string text) const override {
+    std::string out;
+    size_t shown = 0, from = 0;
+    while (from <= text.size()) {
+      SLIP_ASSIGN_OR_RETURN(const std::optional<Regex::Match> match, regex_.Find(text, from));
+      if (!match) break;
+      out.append(text, shown, match->begin - shown);
+      out += to_;
+      shown = from = match->end;
+      if (match->begin == match->end) {
+        if (from >= text.size()) break;
+        from += unicode::DecodeAt(text, from).length;
+      }
+    }
+    return out.append(text, shown);
+  }
+
+ private:
+  Regex regex_;
+  std::string to_;
+};
+
+bool Has(uint32_t code_point, uint16_t mask) {
+  return (unicode::ClassesOf(code_point) & mask) != 0;
+}
+
+std::string Strip(std::string_view text, bool left, bool right) {
+  while (left && !text.empty()) {
+    const unicode::Decoded c = unicode::DecodeAt(text, 0);
+    if (!Has(c.code_point, unicode::kSpace)) break;
+    text.remove_prefix(c.length);
+  }
+  while (right && !text.empty()) {
+    const unicode::Decoded c = unicode::DecodeBefore(text, text.size());
+    if (!Has(c.code_point, unicode::kSpace)) break;
+    text.remove_suffix(c.length);
+  }
+  return std::string(text);
+}
+
+std::string RemoveMarks(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t pos = 0; pos < text.size();) {
+    const unicode::Decoded c = unicode::DecodeAt(text, pos);
+    if (!Has(c.code_point, unicode::kMark)) out += text.substr(pos, c.length);
+    pos += c.length;
+  }
+  return out;
+}
+
+std::string Replace(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  out.reserve(text.size() + text.size() / 2);
+  size_t shown = 0;
+  for (size_t at = text.find(from); at != std::string_view::npos; at = text.find(from, shown)) {
+    out += text.substr(shown, at - shown);
+    out += to;
+    shown = at + from.size();
+  }
+  out += text.substr(shown);
+  return out;
+}
+
+}  // namespace
+
+std::unique_ptr<const Normalizer> MakeUnicodeForm(unicode::Form form) {
+  return Make([form](const std::string& text) { return unicode::Normalize(text, form); });
+}
+
+std::unique_ptr<const Normalizer> MakeLowercase() {
+  return Make([](const std::string& text) { return unicode::Lowercase(text); });
+}
+
+std::unique_ptr<const Normalizer> MakeStripAccents() {
+  return Make([](const std::string& text) { return RemoveMarks(text); });
+}
+
+std::unique_ptr<const Normalizer> MakeStrip(bool left, bool right) {
+  return Make([left, right](const std::string& text) { return Strip(text, left, right); });
+}
+
+std::unique_ptr<const Normalizer> MakePrepend(std::string prefix) {
+  return Make([prefix = std::move(prefix)](std::string text) {
+    return text.empty() ? std::move(text) : prefix + text;
+  });
+}
+
+std::unique_ptr<const Normalizer> MakeLiteralReplace(std::string from, std::string to) {
+  return Make([from = std::move(from), to = std::move(to)](std::string text) {
+    return from.empty() ? std::move(text) : Replace(text, from, to);
+  });
+}
+
+Result<std::unique_ptr<const Normalizer>> MakePatternReplace(std::string_view pattern,
+                                                             std::string to) {
+  SLIP_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(pattern));
+  return std::make_unique<PatternReplace>(std::move(regex), std::move(to));
+}
+
+Result<std::string> ApplyAll(const NormalizerList& steps, std::string_view text) {
+  std::string out(text);
+  for (const auto& step : steps) {
+    SLIP_ASSIGN_OR_RETURN(out, step->Apply(std::move(out)));
+  }
+  return out;
+}
+
+}  // namespace slipstream

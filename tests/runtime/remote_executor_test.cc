@@ -25,15 +25,24 @@ ForwardInput SampleInput() {
   params->temperature = 0.5f;
   params->logit_bias = {{3, -100.0f}, {4, 1.5f}};
   params->num_logprobs = 2;
-  f.slot_updates = {{.slot = 1, .params = params, .seed = 77, .prompt_ids = {5, 6},
-                     .output_ids = {}, .stop_ids = {2}}};
+  f.slot_updates = {{.slot = 1,
+                     .params = params,
+                     .seed = 77,
+                     .prompt_ids = {5, 6},
+                     .output_ids = {},
+                     .stop_ids = {2}}};
   f.sample_rows = {{.row = 2, .slot = 0}, {.row = 3, .slot = 1, .target = 8}};
   return f;
 }
 
 ExecutorInfo SampleInfo() {
-  return {.vocab_size = 100, .max_model_len = 32, .num_blocks = 4, .block_size_tokens = 16,
-          .max_num_seqs = 4, .max_batch_tokens = 64, .eos_token_ids = {2, 3}};
+  return {.vocab_size = 100,
+          .max_model_len = 32,
+          .num_blocks = 4,
+          .block_size_tokens = 16,
+          .max_num_seqs = 4,
+          .max_batch_tokens = 64,
+          .eos_token_ids = {2, 3}};
 }
 
 // Returns the sum of the step's token ids as its sampled token; fails steps numbered 13.
@@ -66,7 +75,8 @@ TEST(StepCodec, RoundTripKeepsEveryField) {
   ASSERT_TRUE(back);
   EXPECT_EQ(Encode(*back), bytes);
   EXPECT_EQ(back->token_ids, SampleInput().token_ids);
-  EXPECT_EQ(back->slot_updates[0].params->logit_bias, SampleInput().slot_updates[0].params->logit_bias);
+  EXPECT_EQ(back->slot_updates[0].params->logit_bias,
+            SampleInput().slot_updates[0].params->logit_bias);
   EXPECT_EQ(back->sample_rows[1].target, 8);
 }
 

@@ -1,0 +1,212 @@
+// Steps through the runner on a fixture: sampled ids and scores follow from the reference logits,
+// and a step that lies about itself is an error.
+#include "runtime/model_runner.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/perplexity.h"
+#include "tests/model/golden_harness.h"
+#include "tests/model/reference_backend.h"
+
+namespace slipstream::testing {
+namespace {
+
+class RunnerTest : public ::testing::Test {
+ protected:
+  RunnerTest() : fixture_(LoadFixture("smollm")) {
+    engine_.max_num_seqs = 4;
+    engine_.max_batch_tokens = 64;
+    auto runner =
+        ModelRunner::Create(*fixture_.checkpoint, engine_, RuntimeConfig{}, MakeReferenceBackend());
+    EXPECT_TRUE(runner) << (runner ? "" : runner.error().message);
+    if (runner) runner_ = std::move(*runner);
+  }
+
+  int64_t vocab() const { return fixture_.checkpoint->config().vocab_size; }
+  int32_t ArgmaxAt(int row) const {
+    const auto begin = fixture_.logits.begin() + row * vocab();
+    return static_cast<int32_t>(std::max_element(begin, begin + vocab()) - begin);
+  }
+  double LogprobAt(int row, int32_t token) const {
+    const float* x = fixture_.logits.data() + row * vocab();
+    double sum = 0;
+    for (int64_t i = 0; i < vocab(); ++i) sum += std::exp(static_cast<double>(x[i]));
+    return x[token] - std::log(sum);
+  }
+
+  // Tokens [begin, end) of the fixture's sequence in blocks 5, 4, 3, ...
+  ForwardInput Step(int begin, int end) const {
+    ForwardInput in;
+    in.query_start = {0, end - begin};
+    in.kv_len = {end};
+    in.max_blocks = 5;
+    in.block_tables = {5, 4, 3, 2, 1};
+    for (int p = begin; p < end; ++p) {
+      in.token_ids.push_back(fixture_.token_ids[p]);
+      in.positions.push_back(p);
+      in.slot_ids.push_back(in.block_tables[p / 16] * 16 + p % 16);
+    }
+    return in;
+  }
+  static void Load(ForwardInput& in, const SamplingParams& params) {
+    in.slot_updates.push_back({.slot = 1, .params = std::make_shared<SamplingParams>(params)});
+  }
+
+  GoldenFixture fixture_;
+  EngineConfig engine_;
+  std::unique_ptr<ModelRunner> runner_;
+};
+
+TEST_F(RunnerTest, InfoDescribesModelAndMemory) {
+  const ExecutorInfo& info = runner_->info();
+  EXPECT_EQ(info.vocab_size, 192);
+  EXPECT_EQ(info.max_model_len, 256);
+  EXPECT_EQ(info.num_blocks, 16);
+  EXPECT_EQ(info.eos_token_ids, std::vector<int32_t>{2});
+}
+
+TEST_F(RunnerTest, GreedyTokensFollowTheReferenceLogits) {
+  ForwardInput prefill = Step(0, 20);
+  Load(prefill, {.temperature = 0});
+  prefill.sample_rows = {{.row = 19, .slot = 1}};
+  auto out = runner_->Run(prefill);
+  ASSERT_TRUE(out) << out.error().message;
+  ASSERT_EQ(out->tokens.size(), 1u);
+  EXPECT_EQ(out->tokens[0].token, ArgmaxAt(19));
+  ForwardInput decode = Step(20, 21);
+  decode.sample_rows = {{.row = 0, .slot = 1}};
+  out = runner_->Run(decode);
+  ASSERT_TRUE(out) << out.error().message;
+  EXPECT_EQ(out->tokens[0].token, ArgmaxAt(20));
+}
+
+TEST_F(RunnerTest, TokenOfTheSlotStandsForItsId) {
+  const auto second_token = [&](bool by_slot) {
+    ForwardInput prefill = Step(0, 20);
+    Load(prefill, {.temperature = 0});
+    prefill.sample_rows = {{.row = 19, .slot = 1}};
+    EXPECT_TRUE(runner_->Run(prefill));
+    ForwardInput decode = Step(20, 21);
+    decode.token_ids = {by_slot ? -1 - 1 : ArgmaxAt(19)};
+    decode.sample_rows = {{.row = 0, .slot = 1}};
+    const auto out = runner_->Run(decode);
+    EXPECT_TRUE(out) << (out ? "" : out.error().message);
+    return out ? out->tokens[0].token : -1;
+  };
+  EXPECT_EQ(second_token(true), second_token(false));
+  ForwardInput unknown = Step(0, 1);
+  unknown.token_ids = {-1 - 3};
+  EXPECT_FALSE(runner_->Run(unknown));
+}
+
+TEST_F(RunnerTest, PromptScoresComePieceByPiece) {
+  ForwardInput in = Step(0, 48);  // more rows than the 32 that the runner makes logits for at once
+  Load(in, {.temperature = 0, .num_prompt_logprobs = 2});
+  for (int i = 0; i + 1 < 48; ++i) {
+    in.sample_rows.push_back({.row = i, .slot = 1, .target = fixture_.token_ids[i + 1]});
+  }
+  in.sample_rows.push_back({.row = 47, .slot = 1});
+  std::swap(in.sample_rows[3], in.sample_rows[40]);
+  const auto out = runner_->Run(in);
+  ASSERT_TRUE(out) << out.error().message;
+  ASSERT_EQ(out->tokens.size(), 48u);
+  for (int i = 0; i + 1 < 48; ++i) {
+    const SampleRow& row = in.sample_rows[i];
+    EXPECT_EQ(out->tokens[i].token, row.target);
+    EXPECT_NEAR(out->tokens[i].logprob, LogprobAt(row.row, row.target), 1e-4);
+    ASSERT_EQ(out->tokens[i].top.size(), 2u);
+    EXPECT_EQ(out->tokens[i].top[0].token, ArgmaxAt(row.row));
+  }
+  EXPECT_EQ(out->tokens[47].token, ArgmaxAt(47));
+}
+
+TEST_F(RunnerTest, StepsThatLieAreErrors) {
+  using Change = void (*)(ForwardInput&);
+  const Change kLies[] = {
+      [](ForwardInput& in) { in.positions.pop_back(); },
+      [](ForwardInput& in) { in.query_start.back()++; },
+      [](ForwardInput& in) { in.query_start = {0}; },
+      [](ForwardInput& in) { in.kv_len[0] = 3; },
+      [](ForwardInput& in) { in.kv_len[0] = 100000; },
+      [](ForwardInput& in) { in.block_tables[0] = 16; },
+      [](ForwardInput& in) { in.block_tables[0] = -1; },
+      [](ForwardInput& in) { in.max_blocks = 4; },
+      [](ForwardInput& in) { in.slot_ids[2]++; },
+      [](ForwardInput& in) { in.positions[2]++; },
+      [](ForwardInput& in) { in.token_ids[1] = 192; },
+      [](ForwardInput& in) { in.sample_rows = {{.row = 20, .slot = 1}}; },
+      [](ForwardInput& in) { in.sample_rows = {{.row = -1, .slot = 1}}; },
+      [](ForwardInput& in) { in.sample_rows = {{.row = 0, .slot = 4}}; },
+      [](ForwardInput& in) { in = ForwardInput{}; },
+  };
+  for (size_t i = 0; i < std::size(kLies); ++i) {
+    ForwardInput in = Step(0, 20);
+    Load(in, {.temperature = 0});
+    kLies[i](in);
+    EXPECT_FALSE(runner_->Run(in)) << "lie " << i;
+  }
+  ForwardInput honest = Step(0, 20);
+  EXPECT_TRUE(runner_->Run(honest)) << "the runner goes on";
+}
+
+TEST_F(RunnerTest, SettingsThatCannotWorkAreErrors) {
+  const auto create = [&](const EngineConfig& engine, const RuntimeConfig& runtime) {
+    const auto out =
+        ModelRunner::Create(*fixture_.checkpoint, engine, runtime, MakeReferenceBackend());
+    return out ? "" : out.error().param;
+  };
+  EXPECT_EQ(create({.max_num_seqs = 0}, {}), "max_num_seqs");
+  EXPECT_EQ(create({.max_num_seqs = 64, .max_batch_tokens = 32}, {}), "max_batch_tokens");
+  EXPECT_EQ(create({}, {.kv_dtype = "f8"}), "kv_dtype");
+  EXPECT_EQ(create({.kv_cache_bytes = 1}, {}), "max_model_len");
+}
+
+// The runner as an Executor, without a backend registry.
+class RunnerExecutor final : public Executor {
+ public:
+  explicit RunnerExecutor(ModelRunner& runner) : runner_(runner) {}
+  const ExecutorInfo& info() const override { return runner_.info(); }
+  Status Submit(ForwardInput input) override {
+    input_ = std::move(input);
+    return {};
+  }
+  Result<StepOutput> Collect() override { return runner_.Run(input_); }
+
+ private:
+  ModelRunner& runner_;
+  ForwardInput input_;
+};
+
+TEST_F(RunnerTest, PerplexityScoresTheSecondHalf) {
+  RunnerExecutor executor(*runner_);
+  double nll = 0;
+  for (int i = 24; i < 47; ++i) nll -= LogprobAt(i, fixture_.token_ids[i + 1]);
+  const auto got = MeasurePerplexity(fixture_.token_ids, executor, {.context = 48});
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->chunks, 1);
+  EXPECT_EQ(got->scored_tokens, 23);
+  EXPECT_NEAR(got->perplexity / std::exp(nll / 23), 1.0, 1e-4);
+  EXPECT_GT(got->uncertainty, 0);
+}
+
+TEST_F(RunnerTest, PerplexityChunksAreIndependent) {
+  RunnerExecutor executor(*runner_);
+  std::vector<int32_t> twice = fixture_.token_ids;
+  twice.insert(twice.end(), fixture_.token_ids.begin(), fixture_.token_ids.end());
+  const auto once = MeasurePerplexity(fixture_.token_ids, executor, {.context = 48});
+  const auto both = MeasurePerplexity(twice, executor, {.context = 48});
+  ASSERT_TRUE(once && both);
+  EXPECT_EQ(both->chunks, 2);
+  EXPECT_NEAR(both->perplexity, once->perplexity, 1e-9);
+  const auto with_bos = MeasurePerplexity(twice, executor, {.context = 48, .bos = 1});
+  EXPECT_NE(with_bos->perplexity, both->perplexity);
+  EXPECT_EQ(MeasurePerplexity(twice, executor, {.context = 48, .max_chunks = 1})->chunks, 1);
+  EXPECT_FALSE(MeasurePerplexity(twice, executor, {.context = 97}));
+  EXPECT_FALSE(MeasurePerplexity(twice, executor, {.context = 257}));
+}
+
+}  // namespace
+}  // namespace slipstream::testing

@@ -10,6 +10,7 @@
 #include "loader/float_bits.h"
 #include "loader/gguf_checkpoint.h"
 #include "loader/hf_checkpoint.h"
+#include "loader/one_line.h"
 #include "loader/tensor_table.h"
 
 namespace slipstream {
@@ -88,22 +89,27 @@ Status TableCheckpoint::Add(CheckpointTensor tensor) {
   return {};
 }
 
+namespace {
+
+Result<std::unique_ptr<Checkpoint>> Open(const std::string& path, const LoadOptions& options) {
+  if (options.format == LoadFormat::kDummy) return DummyCheckpoint::Open(path, options);
+  if (options.format == LoadFormat::kSafetensors) return HfCheckpoint::Open(path);
+  if (options.format == LoadFormat::kGguf) return GgufCheckpoint::Open(path);
+  std::error_code ignored;  // a path that cannot be looked at fails to open with the reason
+  if (std::filesystem::is_directory(path, ignored)) return HfCheckpoint::Open(path);
+  if (path.ends_with(".safetensors") || path.ends_with(".json")) {
+    return InvalidArgument(
+        fmt::format("{}: give the folder that holds config.json and the weights", path));
+  }
+  return GgufCheckpoint::Open(path);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path,
                                                    const LoadOptions& options) {
   try {
-    std::error_code ignored;  // a path that cannot be looked at fails to open with the reason
-    LoadFormat format = options.format;
-    if (format == LoadFormat::kAuto) {
-      format = std::filesystem::is_directory(path, ignored) ? LoadFormat::kSafetensors
-                                                            : LoadFormat::kGguf;
-      if (path.ends_with(".safetensors") || path.ends_with(".json")) {
-        return InvalidArgument(
-            fmt::format("{}: give the folder that holds config.json and the weights", path));
-      }
-    }
-    if (format == LoadFormat::kSafetensors) return HfCheckpoint::Open(path);
-    if (format == LoadFormat::kDummy) return DummyCheckpoint::Open(path, options);
-    return GgufCheckpoint::Open(path);
+    return Open(path, options).map_error(OneLine);
   } catch (const std::exception& e) {  // allocation and file names; parsers catch their own
     return Fail(ErrorCode::kResourceExhausted, fmt::format("{}: {}", path, e.what()));
   }

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "loader/gguf_parser.h"
+#include "loader/one_line.h"
 
 namespace slipstream {
 namespace {
@@ -69,7 +70,7 @@ Result<GgufFile> GgufFile::Open(const std::string& path) {
 }
 
 Result<GgufFile> GgufFile::Parse(std::string path, std::string_view bytes) {
-  return GgufParser(std::move(path), bytes).Run();
+  return GgufParser(std::move(path), bytes).Run().map_error(OneLine);
 }
 
 const GgufValue* GgufFile::Find(std::string_view key) const {

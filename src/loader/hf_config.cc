@@ -9,6 +9,7 @@
 #include "loader/config_check.h"
 #include "loader/hf_rope.h"
 #include "loader/json_reader.h"
+#include "loader/one_line.h"
 
 namespace slipstream {
 namespace {
@@ -230,9 +231,7 @@ Status AddTokenIds(const JsonReader& json, ModelConfig* config) {
   return {};
 }
 
-}  // namespace
-
-Result<ModelConfig> ReadHfConfig(const std::string& path) {
+Result<ModelConfig> ReadDocument(const std::string& path) {
   SLIP_ASSIGN_OR_RETURN(const Json document, ReadJsonFile(path));
   const JsonReader top(document, path);
   SLIP_ASSIGN_OR_RETURN(const Family* family, FindFamily(top));
@@ -249,6 +248,12 @@ Result<ModelConfig> ReadHfConfig(const std::string& path) {
   }
   SLIP_RETURN_IF_ERROR(CheckModelConfig(config, path));
   return config;
+}
+
+}  // namespace
+
+Result<ModelConfig> ReadHfConfig(const std::string& path) {
+  return ReadDocument(path).map_error(OneLine);
 }
 
 }  // namespace slipstream

@@ -34,8 +34,9 @@ class StrictCallback {
   std::string problem_;
 };
 
-// The library's words without its exception number; they name line and column.
+// The library's words, which name line and column, without its exception number and its quotation.
 std::string_view Words(std::string_view what) {
+  what = what.substr(0, what.find("; last read: "));
   const size_t end = what.find("] ");
   return end == std::string_view::npos ? what : what.substr(end + 2);
 }

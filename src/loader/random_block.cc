@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/rng.h"
 #include "loader/float_bits.h"
 
 namespace slipstream {
@@ -18,16 +19,9 @@ constexpr size_t kPageBytes = 65536;  // a multiple of every page size in use
 // 1021 is prime, so rows of a power of two bytes do not fall on the same numbers after few rows.
 constexpr size_t kMaxPages = 1021;
 
-uint64_t SplitMix64(uint64_t* state) {
-  uint64_t z = (*state += 0x9e3779b97f4a7c15);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
-
 // Nearly normal: the sum of four uniform numbers, scaled to mean 0 and deviation 1.
-float Gaussian(uint64_t* state) {
-  const uint64_t u = SplitMix64(state);
+float Gaussian(uint64_t seed, uint64_t index) {
+  const uint64_t u = MixBits(seed + index * 0x9e3779b97f4a7c15);
   const auto sum =
       static_cast<int32_t>((u & 0xffff) + (u >> 16 & 0xffff) + (u >> 32 & 0xffff) + (u >> 48));
   constexpr float kScale = 1.0f / 37837.2f;  // 65536 * sqrt(4 / 12)
@@ -36,10 +30,10 @@ float Gaussian(uint64_t* state) {
 
 template <typename T, typename Convert>
 void Fill(void* data, size_t bytes, const RandomBlock::Spec& spec, Convert convert) {
-  uint64_t state = spec.seed ^ 0x5851f42d4c957f2d;
+  const uint64_t seed = MixBits(spec.seed);
   T* out = static_cast<T*>(data);
   for (size_t i = 0; i < bytes / sizeof(T); ++i) {
-    out[i] = convert(spec.mean + spec.stddev * Gaussian(&state));
+    out[i] = convert(spec.mean + spec.stddev * Gaussian(seed, i));
   }
 }
 

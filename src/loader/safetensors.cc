@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "loader/json_reader.h"
+#include "loader/one_line.h"
 
 namespace slipstream {
 namespace {
@@ -116,6 +117,10 @@ Result<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
 }
 
 Result<SafetensorsFile> SafetensorsFile::Parse(std::string path, std::string_view bytes) {
+  return ParseHeader(std::move(path), bytes).map_error(OneLine);
+}
+
+Result<SafetensorsFile> SafetensorsFile::ParseHeader(std::string path, std::string_view bytes) {
   if (bytes.size() < kLengthBytes) {
     return DataLoss(
         fmt::format("{}: {} bytes are too few for a safetensors file", path, bytes.size()));

@@ -37,6 +37,8 @@ class SafetensorsFile {
   void ReleasePages() const { file_.ReleasePages(); }
 
  private:
+  static Result<SafetensorsFile> ParseHeader(std::string path, std::string_view bytes);
+
   MappedFile file_;
   std::string path_;
   std::vector<Safetensor> tensors_;  // in the order of their bytes

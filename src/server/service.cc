@@ -59,10 +59,10 @@ void Service::AbortAll(const Error& error) {
 }
 
 Status Service::Health() const {
-  if (engine_failed_.load()) {
-    return Fail(ErrorCode::kUnavailable, "the engine does not accept requests any more");
-  }
   const EngineMetrics& metrics = engine_.metrics();
+  if (metrics.failed.load()) {
+    return Fail(ErrorCode::kUnavailable, "the engine has failed and takes no requests");
+  }
   if (metrics.has_work.load()) {
     const int64_t since = std::max(metrics.last_step_us.load(), busy_since_us_.load());
     const double waited = static_cast<double>(NowUs() - since) * 1e-6;
@@ -100,11 +100,7 @@ void Service::Unregister(const ActiveGeneration* generation) {
 
 Status Service::SubmitToEngine(Request request) {
   if (metrics_.open_requests.load() <= 1) busy_since_us_.store(NowUs());
-  Status status = engine_.Submit(std::move(request));
-  const bool refuses = !status && (status.error().code == ErrorCode::kUnavailable ||
-                                   status.error().code == ErrorCode::kInternal);
-  if (!draining()) engine_failed_.store(refuses);
-  return status;
+  return engine_.Submit(std::move(request));
 }
 
 }  // namespace slipstream

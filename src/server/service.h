@@ -15,23 +15,15 @@
 #include "config/server_config.h"
 #include "engine/engine.h"
 #include "server/generation.h"
+#include "server/model_info.h"
 #include "server/server_metrics.h"
 #include "server/task_pool.h"
-#include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
 namespace slipstream {
 
-// The model as clients see it.
-struct ModelInfo {
-  std::string name;
-  std::vector<std::string> aliases;  // further names accepted in "model"
-  int64_t created = 0;               // Unix seconds
-  int64_t max_model_len = 0;         // tokens of prompt plus answer
-  std::string root;                  // where it was loaded from; shown in /v1/models
-};
-
 class ActiveGeneration;
+class ChatTemplate;
 
 class Service : public std::enable_shared_from_this<Service> {
  public:
@@ -80,7 +72,7 @@ class Service : public std::enable_shared_from_this<Service> {
   void Release(int64_t places);
   void Register(const std::shared_ptr<ActiveGeneration>& generation);
   void Unregister(const ActiveGeneration* generation);
-  // Engine::Submit, and what its answer says of the engine's health.
+  // Engine::Submit; notes when the engine gets to work, for Health.
   Status SubmitToEngine(Request request);
 
   const ServerConfig config_;
@@ -92,7 +84,6 @@ class Service : public std::enable_shared_from_this<Service> {
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> live_generations_{0};
   std::atomic<int64_t> busy_since_us_;  // when the engine last went from no request to one
-  std::atomic<bool> engine_failed_{false};
 
   std::mutex registry_mutex_;
   std::unordered_map<const ActiveGeneration*, std::weak_ptr<ActiveGeneration>> registry_;

@@ -1,0 +1,147 @@
+#include "server/metrics_text.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <string_view>
+
+namespace slipstream {
+namespace {
+
+std::string LabelValue(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\\' || c == '"') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+class Page {
+ public:
+  explicit Page(const std::string& model_name)
+      : label_(fmt::format("model_name=\"{}\"", LabelValue(model_name))) {}
+
+  void Head(std::string_view name, std::string_view type, std::string_view help) {
+    text_ += fmt::format("# HELP slipstream_{0} {1}\n# TYPE slipstream_{0} {2}\n", name, help, type);
+  }
+  template <typename T>
+  void Sample(std::string_view name, T value, std::string_view more = {}) {
+    text_ += fmt::format("slipstream_{}{{{}{}{}}} {}\n", name, label_, more.empty() ? "" : ",",
+                         more, value);
+  }
+  template <typename T>
+  void Gauge(std::string_view name, std::string_view help, T value) {
+    Head(name, "gauge", help);
+    Sample(name, value);
+  }
+  void Count(std::string_view name, std::string_view help, const Counter& counter) {
+    Head(name, "counter", help);
+    Sample(name, counter.value());
+  }
+  void Add(std::string_view name, std::string_view help, const Histogram& histogram) {
+    Head(name, "histogram", help);
+    const Histogram::Snapshot snapshot = histogram.Read();
+    const std::string bucket = fmt::format("{}_bucket", name);
+    for (size_t i = 0; i < histogram.bounds().size(); ++i) {
+      Sample(bucket, snapshot.cumulative[i], fmt::format("le=\"{}\"", histogram.bounds()[i]));
+    }
+    Sample(bucket, snapshot.cumulative.back(), "le=\"+Inf\"");
+    Sample(fmt::format("{}_sum", name), snapshot.sum);
+    Sample(fmt::format("{}_count", name), snapshot.cumulative.back());
+  }
+
+  std::string text_;
+
+ private:
+  const std::string label_;
+};
+
+void AddEngine(Page& page, const EngineMetrics& e, int block_size_tokens) {
+  page.Gauge("num_requests_running", "Sequences in the running batch", e.running_sequences.value());
+  page.Gauge("num_requests_waiting", "Sequences waiting in the engine", e.waiting_sequences.value());
+  const double total = e.kv_blocks_total.value();
+  page.Gauge("kv_blocks_total", "KV cache blocks in the pool", total);
+  page.Gauge("kv_blocks_used", "KV cache blocks held by sequences", e.kv_blocks_used.value());
+  page.Gauge("kv_blocks_reusable", "Free KV cache blocks that still hold a cached prefix",
+             e.kv_blocks_reusable.value());
+  page.Gauge("kv_cache_usage_ratio", "Part of the KV cache held by sequences, 0 to 1",
+             total > 0 ? e.kv_blocks_used.value() / total : 0.0);
+  page.Gauge("kv_block_size_tokens", "Tokens in a KV cache block", block_size_tokens);
+  page.Count("engine_steps_total", "Engine steps", e.steps_total);
+  page.Count("engine_step_errors_total", "Engine steps that failed", e.step_errors_total);
+  page.Count("prompt_tokens_total", "Prompt tokens computed", e.prompt_tokens_total);
+  page.Count("generation_tokens_total", "Tokens generated", e.generation_tokens_total);
+  page.Count("prefix_cache_query_tokens_total", "Prompt tokens looked up in the prefix cache",
+             e.prefix_query_tokens_total);
+  page.Count("prefix_cache_hit_tokens_total", "Prompt tokens found in the prefix cache",
+             e.prefix_hit_tokens_total);
+  page.Count("preemptions_total", "Sequences that gave up their blocks", e.preemptions_total);
+  page.Count("engine_aborts_total", "Sequences cancelled", e.aborts_total);
+  page.Head("engine_finished_total", "counter", "Sequences that ended in the engine");
+  page.Sample("engine_finished_total", e.finished_stop_total.value(), "reason=\"stop\"");
+  page.Sample("engine_finished_total", e.finished_length_total.value(), "reason=\"length\"");
+  page.Sample("engine_finished_total", e.finished_abort_total.value(), "reason=\"abort\"");
+  page.Sample("engine_finished_total", e.finished_error_total.value(), "reason=\"error\"");
+  page.Add("engine_step_seconds", "Length of an engine step", e.step_seconds);
+  page.Add("engine_step_tokens", "Tokens in an engine step", e.step_tokens);
+  page.Add("request_queue_seconds", "Wait of a sequence before its first step", e.queue_seconds);
+}
+
+void AddServer(Page& page, const ServerMetrics& s) {
+  page.Count("requests_total", "Generation requests admitted", s.requests_total);
+  page.Gauge("open_requests", "Generation requests not finished", s.open_requests.load());
+  page.Gauge("queued_requests", "Prompts admitted without a first token", s.queued_requests.load());
+  page.Head("request_rejections_total", "counter", "Generation requests refused");
+  page.Sample("request_rejections_total", s.rejected_queue_full_total.value(),
+              "reason=\"queue_full\"");
+  page.Sample("request_rejections_total", s.rejected_draining_total.value(), "reason=\"draining\"");
+  page.Sample("request_rejections_total", s.rejected_invalid_total.value(), "reason=\"invalid\"");
+  page.Head("request_finished_total", "counter", "Generation requests that ended");
+  page.Sample("request_finished_total", s.finished_stop_total.value(), "finished_reason=\"stop\"");
+  page.Sample("request_finished_total", s.finished_length_total.value(),
+              "finished_reason=\"length\"");
+  page.Sample("request_finished_total", s.finished_abort_total.value(),
+              "finished_reason=\"abort\"");
+  page.Sample("request_finished_total", s.finished_error_total.value(),
+              "finished_reason=\"error\"");
+  page.Count("client_disconnects_total", "Requests cancelled because the client left",
+             s.client_disconnects_total);
+  page.Count("slow_clients_total", "Clients cut off because they did not read",
+             s.slow_clients_total);
+  page.Count("ignored_fields_total", "Unknown request fields that were ignored",
+             s.ignored_fields_total);
+  page.Head("http_responses_total", "counter", "HTTP answers by class of status");
+  page.Sample("http_responses_total", s.http_responses_2xx_total.value(), "class=\"2xx\"");
+  page.Sample("http_responses_total", s.http_responses_4xx_total.value(), "class=\"4xx\"");
+  page.Sample("http_responses_total", s.http_responses_5xx_total.value(), "class=\"5xx\"");
+  page.Gauge("open_connections", "Open HTTP connections", s.open_connections.load());
+  page.Count("connections_total", "HTTP connections accepted", s.connections_total);
+  page.Count("connections_refused_total", "HTTP connections over the limit",
+             s.connections_refused_total);
+  page.Add("time_to_first_token_seconds", "From admission to the first token",
+           s.time_to_first_token_seconds);
+  page.Add("inter_token_latency_seconds", "Between tokens of a choice",
+           s.inter_token_latency_seconds);
+  page.Add("e2e_request_latency_seconds", "From admission to the last token",
+           s.e2e_request_latency_seconds);
+  page.Add("request_prompt_tokens", "Prompt tokens of a request", s.request_prompt_tokens);
+  page.Add("request_generation_tokens", "Tokens generated for a choice",
+           s.request_generation_tokens);
+}
+
+}  // namespace
+
+std::string RenderMetrics(const ServerMetrics& server, const EngineMetrics& engine,
+                          const std::string& model_name, int block_size_tokens) {
+  Page page(model_name);
+  AddEngine(page, engine, block_size_tokens);
+  AddServer(page, server);
+  return std::move(page.text_);
+}
+
+}  // namespace slipstream

@@ -1,0 +1,41 @@
+// The fields that /v1/chat/completions and /v1/completions share, as native types. Pure functions.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/generation.h"
+#include "server/openai/field_reader.h"
+#include "server/service.h"
+
+namespace slipstream {
+
+// How the answer is to be shaped.
+struct ResponseOptions {
+  std::string id;
+  std::string model;  // as the client named it
+  int64_t created = 0;
+  bool stream = false;
+  bool include_usage = false;      // one more chunk, with no choices
+  bool continuous_usage = false;   // in every chunk
+  int num_logprobs = -1;           // -1: none
+  std::vector<std::string> ignored_fields;
+};
+
+// Reads model, sampling, stop and stream fields into `request` and `options`; reader.status()
+// tells of a wrong one. Does not read max_tokens, logprobs or prompts.
+void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateRequest* request,
+                      ResponseOptions* options);
+
+// kNotFound when the server does not serve the name.
+Status CheckModel(const Service& service, const std::string& name);
+
+// Fails on fields that ask for constrained output, which must not be ignored in silence.
+void RejectUnsupported(FieldReader& reader);
+
+// "chatcmpl-" and 32 hexadecimal digits.
+std::string NewId(std::string_view prefix);
+int64_t UnixSeconds();
+
+}  // namespace slipstream

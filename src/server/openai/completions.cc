@@ -1,0 +1,214 @@
+// POST /v1/completions: prompts as text or token ids, echo, log probabilities.
+#include <fmt/core.h>
+
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "server/http/http_errors.h"
+#include "server/json_text.h"
+#include "server/openai/common_params.h"
+#include "server/openai/logprobs.h"
+#include "server/openai/responder.h"
+#include "server/openai/routes.h"
+
+namespace slipstream {
+namespace {
+
+constexpr int kDefaultMaxTokens = 16;
+constexpr int kMaxLogprobs = 20;
+
+class CompletionResponder final : public Responder {
+ public:
+  CompletionResponder(Service& service, std::shared_ptr<Exchange> exchange,
+                      ResponseOptions options, int num_choices)
+      : Responder(service, std::move(exchange), std::move(options)) {
+    for (int i = 0; i < num_choices; ++i) choices_.emplace_back(*service.tokenizer());
+    object_ = "{\"id\":";
+    AppendJsonString(&object_, options_.id);
+    object_ += ",\"object\":\"text_completion\",\"created\":";
+    AppendInt(&object_, options_.created);
+    object_ += ",\"model\":";
+    AppendJsonString(&object_, options_.model);
+    object_ += ",\"choices\":";
+    head_ = "data: " + object_;
+  }
+
+ private:
+  struct Choice {
+    explicit Choice(const Tokenizer& tokenizer) : logprobs(tokenizer) {}
+    CompletionLogprobs logprobs;
+    std::string text;
+    std::string tail;  // of the finished object: finish and stop reasons
+  };
+
+  void AppendChunks(std::string* out, const ChoiceDelta& delta) override {
+    Choice& choice = choices_[delta.index];
+    const std::string_view echoed = delta.first ? delta.prompt_text : std::string_view();
+    AddLogprobs(&choice, delta);
+    const bool finished = delta.finish != FinishReason::kNone;
+    if (delta.text.empty() && echoed.empty() && !finished && choice.logprobs.empty()) return;
+    out->append(head_).append("[{\"index\":");
+    AppendInt(out, delta.index);
+    out->append(",\"text\":\"");
+    AppendJsonEscaped(out, echoed);
+    AppendJsonEscaped(out, delta.text);
+    out->append("\",\"logprobs\":");
+    AppendLogprobs(out, choice);
+    choice.logprobs.Clear();
+    AppendEnd(out, delta);
+    out->append("}]");
+    CloseChunk(out);
+  }
+
+  const std::string& chunk_head() const override { return head_; }
+
+  void Collect(const ChoiceDelta& delta) override {
+    Choice& choice = choices_[delta.index];
+    if (delta.first) choice.text = delta.prompt_text;
+    choice.text += delta.text;
+    AddLogprobs(&choice, delta);
+    if (delta.finish != FinishReason::kNone) AppendEnd(&choice.tail, delta);
+  }
+
+  std::string WholeBody(const GenerationUsage& usage) const override {
+    std::string out = object_;
+    out += '[';
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (i > 0) out += ',';
+      out += "{\"index\":";
+      AppendInt(&out, static_cast<long long>(i));
+      out += ",\"text\":";
+      AppendJsonString(&out, choices_[i].text);
+      out += ",\"logprobs\":";
+      AppendLogprobs(&out, choices_[i]);
+      out += choices_[i].tail;
+      out += '}';
+    }
+    out += "],\"usage\":";
+    AppendUsage(&out, usage);
+    out += '}';
+    return out;
+  }
+
+  void AddLogprobs(Choice* choice, const ChoiceDelta& delta) const {
+    const int num_top = options_.num_logprobs;
+    if (num_top < 0) return;
+    if (delta.first && delta.prompt_ids != nullptr && !delta.prompt_ids->empty()) {
+      choice->logprobs.AddUnscored(delta.prompt_ids->front());
+      for (const SampledToken& token : *delta.prompt_logprobs) choice->logprobs.Add(token, num_top);
+    }
+    if (delta.token != nullptr) choice->logprobs.Add(*delta.token, num_top);
+  }
+
+  void AppendLogprobs(std::string* out, const Choice& choice) const {
+    if (options_.num_logprobs < 0) {
+      out->append("null");
+    } else {
+      choice.logprobs.AppendTo(out);
+    }
+  }
+
+  static void AppendEnd(std::string* out, const ChoiceDelta& delta) {
+    out->append(",\"finish_reason\":");
+    AppendFinishReason(out, delta.finish);
+    out->append(",\"stop_reason\":");
+    AppendStopReason(out, delta);
+  }
+
+  std::string object_, head_;
+  std::vector<Choice> choices_;
+};
+
+// Token ids of one prompt, or an error in the reader.
+std::vector<int32_t> ReadIds(FieldReader& reader, const Json& list) {
+  std::vector<int32_t> ids;
+  ids.reserve(list.size());
+  for (const Json& id : list) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
+        id.get<int64_t>() > std::numeric_limits<int32_t>::max()) {
+      reader.Reject("prompt", "must hold token ids, not " + Shown(id));
+      return ids;
+    }
+    ids.push_back(id.get<int32_t>());
+  }
+  return ids;
+}
+
+void ReadPrompts(FieldReader& reader, GenerateRequest* request) {
+  constexpr const char* kWanted =
+      "must be a string, an array of strings, an array of token ids or an array of these";
+  const Json* prompt = reader.Any("prompt");
+  if (prompt == nullptr) return reader.Reject("prompt", "is required");
+  if (prompt->is_string()) {
+    request->prompts.emplace_back(prompt->get<std::string>());
+    return;
+  }
+  if (!prompt->is_array()) return reader.Reject("prompt", kWanted);
+  if (prompt->empty()) return reader.Reject("prompt", "is empty");
+  if (prompt->front().is_number()) {
+    request->prompts.emplace_back(ReadIds(reader, *prompt));
+    return;
+  }
+  for (const Json& item : *prompt) {
+    if (item.is_string()) {
+      request->prompts.emplace_back(item.get<std::string>());
+    } else if (item.is_array()) {
+      request->prompts.emplace_back(ReadIds(reader, item));
+    } else {
+      return reader.Reject("prompt", kWanted);
+    }
+  }
+}
+
+struct ParsedCompletion {
+  GenerateRequest request;
+  ResponseOptions options;
+};
+
+Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpRequest& http) {
+  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  ParsedCompletion parsed;
+  GenerateRequest& request = parsed.request;
+  SamplingParams& params = request.params;
+  FieldReader reader(body, "");
+  ReadCommonFields(reader, service.model(), &request, &parsed.options);
+  ReadPrompts(reader, &request);
+  constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
+  params.max_tokens = static_cast<int>(
+      reader.Integer("max_tokens", 0, kMaxTokens).value_or(kDefaultMaxTokens));
+  if (auto v = reader.Integer("max_completion_tokens", 0, kMaxTokens)) {
+    params.max_tokens = static_cast<int>(*v);
+  }
+  request.echo = reader.Bool("echo").value_or(false);
+  request.add_special_tokens = reader.Bool("add_special_tokens").value_or(true);
+  if (auto v = reader.Integer("logprobs", 0, kMaxLogprobs)) {
+    params.num_logprobs = parsed.options.num_logprobs = static_cast<int>(*v);
+    if (request.echo) params.num_prompt_logprobs = static_cast<int>(*v);
+  }
+  const auto suffix = reader.String("suffix");
+  if (suffix && !suffix->empty()) reader.Reject("suffix", "is not supported by this server");
+  SLIP_RETURN_IF_ERROR(reader.status());
+  SLIP_RETURN_IF_ERROR(CheckModel(service, parsed.options.model));
+  for (std::string& name : reader.Unread()) parsed.options.ignored_fields.push_back(name);
+  parsed.options.id = NewId("cmpl-");
+  return parsed;
+}
+
+}  // namespace
+
+void AddCompletionRoutes(Service& service, Router* router) {
+  router->Add({"POST", "/v1/completions", true,
+               [&service](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
+                 auto parsed = ParseCompletion(service, http);
+                 if (!parsed) return exchange->Respond(ErrorResponse(parsed.error()));
+                 const int num_choices = static_cast<int>(parsed->request.prompts.size()) *
+                                         parsed->request.num_choices;
+                 auto responder = std::make_shared<CompletionResponder>(
+                     service, exchange, std::move(parsed->options), num_choices);
+                 responder->Run(std::move(parsed->request));
+               }});
+}
+
+}  // namespace slipstream

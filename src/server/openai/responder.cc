@@ -1,0 +1,155 @@
+#include "server/openai/responder.h"
+
+#include <utility>
+
+#include "server/http/http_errors.h"
+#include "server/json_text.h"
+
+namespace slipstream {
+namespace {
+
+constexpr size_t kMaxIgnoredBytes = 512;  // of the header that names ignored fields
+
+}  // namespace
+
+Responder::Responder(Service& service, std::shared_ptr<Exchange> exchange, ResponseOptions options)
+    : service_(service), options_(std::move(options)), exchange_(std::move(exchange)) {
+  service_.metrics().ignored_fields_total.Add(options_.ignored_fields.size());
+}
+
+void Responder::Run(GenerateRequest request) {
+  exchange_->SetHooks(shared_from_this());
+  request.id = options_.id;
+  auto generation = service_.Generate(exchange_->loop(), std::move(request), shared_from_this());
+  if (!done_) generation_ = std::move(generation);
+}
+
+HttpHeaders Responder::Headers() const {
+  HttpHeaders headers;
+  AddIgnoredFields(options_.ignored_fields, &headers);
+  return headers;
+}
+
+void Responder::BeginStream() {
+  if (begun_) return;
+  begun_ = true;
+  HttpHeaders headers = Headers();
+  headers.emplace_back("cache-control", "no-cache");
+  headers.emplace_back("x-accel-buffering", "no");  // nginx would hold events back
+  exchange_->BeginStream("text/event-stream; charset=utf-8", headers);
+}
+
+void Responder::OnDelta(const ChoiceDelta& delta) {
+  if (!options_.stream) return Collect(delta);
+  BeginStream();
+  AppendChunks(&exchange_->stream_buffer(), delta);
+}
+
+void Responder::OnFlush() {
+  if (begun_ && !done_) exchange_->FlushStream();
+}
+
+void Responder::OnFinished(const GenerationUsage& usage) {
+  done_ = true;
+  if (!options_.stream) {
+    HttpResponse response;
+    response.headers = Headers();
+    response.body = WholeBody(usage);
+    exchange_->Respond(std::move(response));
+  } else {
+    std::string& out = exchange_->stream_buffer();
+    if (options_.include_usage) {
+      out += chunk_head();
+      out += "[],\"usage\":";
+      AppendUsage(&out, usage);
+      out += "}\n\n";
+    }
+    out += "data: [DONE]\n\n";
+    exchange_->EndStream();
+  }
+  generation_.reset();
+}
+
+void Responder::OnError(const Error& error) {
+  done_ = true;
+  if (!begun_) {
+    HttpResponse response = ErrorResponse(error);
+    AddIgnoredFields(options_.ignored_fields, &response.headers);
+    exchange_->Respond(std::move(response));
+  } else {
+    std::string& out = exchange_->stream_buffer();
+    out += "data: ";
+    out += ErrorJson(error);
+    out += "\n\ndata: [DONE]\n\n";
+    exchange_->EndStream();
+  }
+  generation_.reset();
+}
+
+void Responder::OnDisconnect() {
+  done_ = true;
+  if (generation_) generation_->Cancel();
+  generation_.reset();
+}
+
+void Responder::OnIdle() {
+  // Before the request is accepted it may still turn out to be wrong, and get a real status.
+  if (!options_.stream || done_ || !generation_ || !generation_->accepted()) return;
+  BeginStream();
+  exchange_->stream_buffer() += ": keep-alive\n\n";
+  exchange_->FlushStream();
+}
+
+void Responder::CloseChunk(std::string* out) const {
+  if (options_.continuous_usage && generation_) {
+    out->append(",\"usage\":");
+    AppendUsage(out, generation_->usage());
+  }
+  out->append("}\n\n");
+}
+
+void AppendUsage(std::string* out, const GenerationUsage& usage) {
+  out->append("{\"prompt_tokens\":");
+  AppendInt(out, usage.prompt_tokens);
+  out->append(",\"completion_tokens\":");
+  AppendInt(out, usage.completion_tokens);
+  out->append(",\"total_tokens\":");
+  AppendInt(out, usage.prompt_tokens + usage.completion_tokens);
+  out->append(",\"prompt_tokens_details\":{\"cached_tokens\":");
+  AppendInt(out, usage.cached_tokens);
+  out->append("},\"completion_tokens_details\":{\"reasoning_tokens\":0}}");
+}
+
+void AppendFinishReason(std::string* out, FinishReason finish) {
+  switch (finish) {
+    case FinishReason::kStop: out->append("\"stop\""); return;
+    case FinishReason::kLength: out->append("\"length\""); return;
+    default: out->append("null");
+  }
+}
+
+void AppendStopReason(std::string* out, const ChoiceDelta& delta) {
+  if (delta.stop_string != nullptr) {
+    AppendJsonString(out, *delta.stop_string);
+  } else if (delta.stop_token >= 0) {
+    AppendInt(out, delta.stop_token);
+  } else {
+    out->append("null");
+  }
+}
+
+void AddIgnoredFields(const std::vector<std::string>& names, HttpHeaders* headers) {
+  if (names.empty()) return;
+  std::string value;
+  for (const std::string& name : names) {
+    if (value.size() + name.size() > kMaxIgnoredBytes) {
+      value += ", ...";
+      break;
+    }
+    if (!value.empty()) value += ", ";
+    for (const char c : name) value += c > 0x20 && c < 0x7F && c != ',' ? c : '?';
+  }
+  headers->emplace_back("x-slipstream-ignored-fields", value);
+}
+
+}  // namespace slipstream

@@ -1,0 +1,20 @@
+// Puts the OpenAI endpoints and their neighbours on a router. Called once before the listener
+// starts; the service must outlive the router.
+#pragma once
+
+#include <string_view>
+
+#include "server/http/router.h"
+#include "server/service.h"
+
+namespace slipstream {
+
+void AddChatRoutes(Service& service, Router* router);         // POST /v1/chat/completions
+void AddCompletionRoutes(Service& service, Router* router);   // POST /v1/completions
+void AddModelRoutes(Service& service, Router* router);        // GET /v1/models, /v1/models/{id}
+void AddTokenizeRoutes(Service& service, Router* router);     // POST /tokenize, /detokenize
+
+// What a JSON endpoint asks of a request before its body is parsed.
+Status CheckJsonContent(const HttpRequest& request);
+
+}  // namespace slipstream

@@ -1,0 +1,52 @@
+#include "server/operations.h"
+
+#include <utility>
+
+#include "server/http/http_errors.h"
+#include "server/metrics_text.h"
+
+namespace slipstream {
+namespace {
+
+HttpResponse Text(std::string body, const char* content_type) {
+  HttpResponse response;
+  response.content_type = content_type;
+  response.body = std::move(body);
+  return response;
+}
+
+void Add(Router* router, const char* path, std::function<HttpResponse()> answer) {
+  router->Add({"GET", path, false,
+               [answer = std::move(answer)](const std::shared_ptr<Exchange>& exchange,
+                                            HttpRequest&&) { exchange->Respond(answer()); }});
+}
+
+}  // namespace
+
+void AddOperationRoutes(Service& service, Router* router) {
+  // Alive and able to make progress. True during a drain: a process that finishes its work well
+  // must not be killed for it.
+  Add(router, "/health", [&service] {
+    const Status health = service.Health();
+    return health ? Text("{\"status\":\"ok\"}", "application/json")
+                  : ErrorResponse(health.error());
+  });
+  // Willing to take new requests.
+  Add(router, "/ready", [&service] {
+    if (service.draining()) {
+      return ErrorResponse({ErrorCode::kUnavailable, "the server is shutting down", {}});
+    }
+    const Status health = service.Health();
+    return health ? Text("{\"status\":\"ready\"}", "application/json")
+                  : ErrorResponse(health.error());
+  });
+  Add(router, "/metrics", [&service] {
+    return Text(RenderMetrics(service.metrics(), service.engine().metrics(), service.model().name,
+                              service.engine().info().block_size_tokens),
+                "text/plain; version=0.0.4; charset=utf-8");
+  });
+  Add(router, "/version",
+      [] { return Text("{\"version\":\"" SLIPSTREAM_VERSION "\"}", "application/json"); });
+}
+
+}  // namespace slipstream

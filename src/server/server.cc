@@ -1,0 +1,115 @@
+#include "server/server.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/http/listener.h"
+#include "server/openai/routes.h"
+#include "server/operations.h"
+#include "server/service.h"
+
+namespace slipstream {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPoll{5};
+constexpr double kFlushSeconds = 2;  // for last events and answers to leave after a drain
+
+class ServerImpl final : public Server {
+ public:
+  ServerImpl(const ServerConfig& config, ModelInfo model,
+             std::shared_ptr<const Tokenizer> tokenizer,
+             std::shared_ptr<const ChatTemplate> chat_template, Engine& engine)
+      : service_(std::make_shared<Service>(config, std::move(model), std::move(tokenizer),
+                                           std::move(chat_template), engine)) {}
+  ~ServerImpl() override { Stop(); }
+
+  Status Start() {
+    Router router;
+    AddChatRoutes(*service_, &router);
+    AddCompletionRoutes(*service_, &router);
+    AddModelRoutes(*service_, &router);
+    AddTokenizeRoutes(*service_, &router);
+    AddOperationRoutes(*service_, &router);
+    SLIP_ASSIGN_OR_RETURN(listener_, HttpListener::Start(service_->config(), std::move(router),
+                                                         service_->metrics()));
+    return {};
+  }
+
+  uint16_t http_port() const override { return listener_->port(); }
+  uint16_t grpc_port() const override { return 0; }
+
+  void BeginDrain(double grace_seconds) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (drain_deadline_us_ != 0) return;
+      drain_deadline_us_ = NowUs() + static_cast<int64_t>(grace_seconds * 1e6);
+    }
+    service_->BeginDrain();
+    listener_->BeginDrain();
+    changed_.notify_all();
+  }
+
+  void Wait() override {
+    int64_t deadline_us;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return drain_deadline_us_ != 0 || stopped_; });
+      if (stopped_) return;
+      deadline_us = drain_deadline_us_;
+    }
+    WaitUntil(deadline_us, [&] { return service_->open_requests() == 0; });
+    service_->AbortAll({ErrorCode::kUnavailable, "the server is shutting down", {}});
+    const int64_t flushed_us = NowUs() + static_cast<int64_t>(kFlushSeconds * 1e6);
+    WaitUntil(flushed_us, [&] { return service_->open_requests() == 0 && listener_->idle(); });
+  }
+
+  void Stop() override {
+    {
+      std::lock_guard lock(mutex_);
+      if (stopped_) return;
+      stopped_ = true;
+    }
+    changed_.notify_all();
+    service_->BeginDrain();
+    if (listener_) {
+      service_->AbortAll({ErrorCode::kUnavailable, "the server is shutting down", {}});
+      // Encoding in progress ends first: it posts to the loops.
+      service_->Shutdown();
+      listener_->Stop();
+    }
+  }
+
+ private:
+  template <typename Done>
+  void WaitUntil(int64_t deadline_us, Done done) {
+    std::unique_lock lock(mutex_);
+    while (!done() && NowUs() < deadline_us && !stopped_) changed_.wait_for(lock, kPoll);
+  }
+
+  std::shared_ptr<Service> service_;
+  std::unique_ptr<HttpListener> listener_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t drain_deadline_us_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::Start(ServerConfig config, ModelInfo model,
+                                              std::shared_ptr<const Tokenizer> tokenizer,
+                                              std::shared_ptr<const ChatTemplate> chat_template,
+                                              Engine& engine) {
+  auto server = std::make_unique<ServerImpl>(config, std::move(model), std::move(tokenizer),
+                                             std::move(chat_template), engine);
+  SLIP_RETURN_IF_ERROR(server->Start());
+  return server;
+}
+
+}  // namespace slipstream

@@ -9,7 +9,7 @@
   do {                                                                               \
     if (!(cond)) [[unlikely]] {                                                      \
       std::fprintf(stderr, "%s:%d: check failed: %s ", __FILE__, __LINE__, #cond);   \
-      std::fprintf(stderr, "" __VA_ARGS__);                                          \
+      __VA_OPT__(std::fprintf(stderr, __VA_ARGS__);)                                 \
       std::fputc('\n', stderr);                                                      \
       std::abort();                                                                  \
     }                                                                                \

@@ -9,10 +9,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/server_config.h"
+#include "runtime/local_executor.h"
 #include "runtime/remote_executor.h"
 #include "server/server.h"
 #include "tools/commands.h"
 #include "tools/model_stack.h"
+#include "tools/options.h"
 
 namespace slipstream {
 namespace {

@@ -53,8 +53,10 @@ struct RopeTable {
   RopeLayout layout = RopeLayout::kNeox;
 };
 
-// K and V of one layer: k + block * block_stride + kv_head * head_stride is a contiguous
-// [block_size, head_dim] tile of `dtype`; the same for v. Strides are in elements.
+// K and V of one layer: k + block * block_stride + kv_head * head_stride is a contiguous tile of
+// block_size * head_dim elements of `dtype`; the same for v. Strides are in elements. How a tile is
+// laid out inside is the backend's own (the CPU keeps K tiles transposed): whole blocks may be
+// copied, their insides not read.
 struct KvLayerView {
   void* k = nullptr;
   void* v = nullptr;

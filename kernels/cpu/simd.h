@@ -1,0 +1,65 @@
+// Sixteen-lane vectors in three spellings: AVX-512, AVX2 and plain loops. Kernel sources include
+// this and are compiled once per instruction set, each into its own namespace, so no function
+// compiled with wider instructions can be linked into a narrower path. For the same reason kernel
+// sources call no inline function of the standard library or of types.h.
+// No state, no allocation, any thread.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/api/types.h"
+
+#ifndef SLIP_ISA
+#error "compile kernel sources through kernels/cpu/CMakeLists.txt, which defines SLIP_ISA"
+#endif
+
+#define SLIP_INLINE [[gnu::always_inline]] static inline
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#include "kernels/cpu/simd_avx512.h"
+#elif defined(__AVX2__)
+#include "kernels/cpu/simd_avx2.h"
+#else
+#include "kernels/cpu/simd_portable.h"
+#endif
+
+namespace slipstream::kernels::SLIP_ISA {
+
+constexpr int kLanes = 16;
+
+SLIP_INLINE int64_t MinOf(int64_t a, int64_t b) { return a < b ? a : b; }
+SLIP_INLINE int64_t MaxOf(int64_t a, int64_t b) { return a > b ? a : b; }
+SLIP_INLINE int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// SplitRange of types.h, forced inline (see the top of this file).
+SLIP_INLINE Range SplitWork(int64_t total, Part part) {
+  return {total * part.index / part.count, total * (part.index + 1) / part.count};
+}
+
+// e^x to about 2 ulp; arguments below -87 give about 1e-38, above 88 about 1.6e38. e^0 is
+// exactly 1. Range reduction by ln 2 in two parts (Cody and Waite), then a degree-6 Taylor-like
+// polynomial (the minimax coefficients of Cephes expf, Moshier 1992).
+SLIP_INLINE F32x16 Exp(F32x16 x) {
+  x = Min(Max(x, Set1(-87.0f)), Set1(88.0f));
+  const F32x16 n = Round(Mul(x, Set1(1.44269504088896341f)));
+  F32x16 r = Fma(n, Set1(-0.693359375f), x);
+  r = Fma(n, Set1(2.12194440e-4f), r);
+  F32x16 p = Set1(1.9875691500e-4f);
+  p = Fma(p, r, Set1(1.3981999507e-3f));
+  p = Fma(p, r, Set1(8.3334519073e-3f));
+  p = Fma(p, r, Set1(4.1665795894e-2f));
+  p = Fma(p, r, Set1(1.6666665459e-1f));
+  p = Fma(p, r, Set1(5.0000001201e-1f));
+  p = Fma(p, Mul(r, r), Add(r, Set1(1.0f)));
+  return Mul(p, Pow2(n));
+}
+
+// tanh by e^2x, clamped where float32 tanh is 1; the small-argument cancellation costs 1e-7
+// absolute, below the rounding of its uses (GELU, soft caps).
+SLIP_INLINE F32x16 Tanh(F32x16 x) {
+  const F32x16 e = Exp(Mul(Min(Max(x, Set1(-10.0f)), Set1(10.0f)), Set1(2.0f)));
+  return Div(Sub(e, Set1(1.0f)), Add(e, Set1(1.0f)));
+}
+
+}  // namespace slipstream::kernels::SLIP_ISA

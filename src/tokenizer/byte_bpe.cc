@@ -45,9 +45,11 @@ constexpr std::string_view kBlank = "\xE2\x96\x81";  // U+2581
 
 }  // namespace
 
-ByteBpe::ByteBpe(const TokenIds& ids, int32_t vocab_size, const std::vector<MergeRule>& merges,
-                 BpeOptions options)
-    : options_(options), vocab_size_(vocab_size) {
+ByteBpe::ByteBpe(const TokenIds& ids, std::vector<bool> usable,
+                 const std::vector<MergeRule>& merges, BpeOptions options)
+    : options_(options),
+      usable_(std::move(usable)),
+      vocab_size_(static_cast<int32_t>(usable_.size())) {
   static std::atomic<uint32_t> next_serial{1};
   serial_ = next_serial.fetch_add(1, std::memory_order_relaxed);
 
@@ -58,24 +60,28 @@ ByteBpe::ByteBpe(const TokenIds& ids, int32_t vocab_size, const std::vector<Merg
   for (const MergeRule& rule : merges) {
     both.assign(rule.left);
     both += rule.right;
-    const int32_t left = Intern(ids, rule.left, extra_ids_);
-    const int32_t right = Intern(ids, rule.right, extra_ids_);
-    Insert(left, right, {rule.rank, Intern(ids, both, extra_ids_)});
+    const int32_t left = Intern(ids, rule.left);
+    const int32_t right = Intern(ids, rule.right);
+    Insert(left, right, {rule.rank, Intern(ids, both)});
     NoteBlanks(both);
   }
-  blank_is_token_ = ids.contains(kBlank);
-  const auto find = [](const TokenIds& map, std::string_view spelling) {
-    const auto it = map.find(spelling);
-    return it == map.end() ? -1 : it->second;
-  };
+  blank_is_token_ = Lookup(ids, kBlank) >= 0;
   for (int byte = 0; byte < 256; ++byte) {
     const std::string& spelling = byte_level::Spellings()[byte];
-    byte_symbols_[byte] = find(ids, spelling);
-    if (byte_symbols_[byte] < 0) byte_symbols_[byte] = find(extra_ids_, spelling);
+    byte_symbols_[byte] = Lookup(ids, spelling);
+    if (byte_symbols_[byte] < 0) {
+      const auto it = extra_ids_.find(spelling);
+      if (it != extra_ids_.end()) byte_symbols_[byte] = it->second;
+    }
     std::array<char, 8> fallback{};
     std::snprintf(fallback.data(), fallback.size(), "<0x%02X>", static_cast<unsigned>(byte));
-    fallback_ids_[byte] = find(ids, fallback.data());
+    fallback_ids_[byte] = Lookup(ids, fallback.data());
   }
+}
+
+int32_t ByteBpe::Lookup(const TokenIds& ids, std::string_view spelling) const {
+  const auto it = ids.find(spelling);
+  return it != ids.end() && usable_[static_cast<size_t>(it->second)] ? it->second : -1;
 }
 
 // Which characters stand before U+2581 inside some merge: everywhere else a word starts there, and
@@ -96,11 +102,11 @@ size_t ByteBpe::SafeCut(std::string_view piece, size_t from) const {
   return piece.size();
 }
 
-int32_t ByteBpe::Intern(const TokenIds& ids, std::string_view spelling, TokenIds& extra) {
-  if (const auto it = ids.find(spelling); it != ids.end()) return it->second;
-  if (const auto it = extra.find(spelling); it != extra.end()) return it->second;
+int32_t ByteBpe::Intern(const TokenIds& ids, std::string_view spelling) {
+  if (const int32_t id = Lookup(ids, spelling); id >= 0) return id;
+  if (const auto it = extra_ids_.find(spelling); it != extra_ids_.end()) return it->second;
   extra_.emplace_back(spelling);
-  return extra.emplace(spelling, vocab_size_ + static_cast<int32_t>(extra_.size()) - 1)
+  return extra_ids_.emplace(spelling, vocab_size_ + static_cast<int32_t>(extra_.size()) - 1)
       .first->second;
 }
 
@@ -159,14 +165,13 @@ void ByteBpe::Start(const TokenIds& ids, std::string_view piece, bool raw_bytes,
   for (size_t pos = 0; pos < piece.size();) {
     const std::string_view character = piece.substr(pos, unicode::DecodeAt(piece, pos).length);
     pos += character.size();
-    auto it = ids.find(character);
-    bool known = it != ids.end();
-    if (!known) {
-      it = extra_ids_.find(character);
-      known = it != extra_ids_.end();
+    int32_t symbol = Lookup(ids, character);
+    if (symbol < 0 && !extra_ids_.empty()) {
+      const auto it = extra_ids_.find(character);
+      if (it != extra_ids_.end()) symbol = it->second;
     }
-    if (known) {
-      symbols.push_back(it->second);
+    if (symbol >= 0) {
+      symbols.push_back(symbol);
       last_unk = false;
     } else {
       Fallback(character, symbols, last_unk);
@@ -235,9 +240,9 @@ void ByteBpe::MergeLong(std::vector<int32_t>& symbols) const {
 void ByteBpe::EncodeUncached(const TokenIds& ids, std::string_view piece, bool raw_bytes,
                              std::vector<int32_t>& out) const {
   if (options_.ignore_merges) {
-    const auto it = raw_bytes ? ids.find(byte_level::Encode(piece)) : ids.find(piece);
-    if (it != ids.end()) {
-      out.push_back(it->second);
+    const int32_t id = raw_bytes ? Lookup(ids, byte_level::Encode(piece)) : Lookup(ids, piece);
+    if (id >= 0) {
+      out.push_back(id);
       return;
     }
   }
@@ -258,8 +263,8 @@ void ByteBpe::EncodeUncached(const TokenIds& ids, std::string_view piece, bool r
     const std::string& spelling = extra_[symbol - vocab_size_];
     for (size_t pos = 0; pos < spelling.size();) {
       const int length = unicode::DecodeAt(spelling, pos).length;
-      const auto it = ids.find(std::string_view(spelling).substr(pos, length));
-      if (it != ids.end()) out.push_back(it->second);
+      const int32_t id = Lookup(ids, std::string_view(spelling).substr(pos, length));
+      if (id >= 0) out.push_back(id);
       pos += length;
     }
   }
@@ -290,7 +295,7 @@ void ByteBpe::EncodeCached(const TokenIds& ids, std::string_view piece, bool raw
 void ByteBpe::Encode(const TokenIds& ids, std::string_view piece, bool raw_bytes,
                      std::vector<int32_t>& out) const {
   // A whole text without pre-tokens (Llama 2, Gemma) is cut into words where that is the same.
-  const bool whole = raw_bytes || (options_.ignore_merges && ids.contains(piece));
+  const bool whole = raw_bytes || (options_.ignore_merges && Lookup(ids, piece) >= 0);
   for (size_t begin = 0; begin < piece.size();) {
     const size_t end = whole ? piece.size() : SafeCut(piece, begin);
     EncodeCached(ids, piece.substr(begin, end - begin), raw_bytes, out);

@@ -31,9 +31,9 @@ class ByteBpe final : public TokenModel {
     int32_t rank;
   };
 
-  // `ids` gives the vocabulary, `vocab_size` is larger than any id in it. All spellings REQUIRED to
-  // be valid UTF-8.
-  ByteBpe(const TokenIds& ids, int32_t vocab_size, const std::vector<MergeRule>& merges,
+  // `usable` says per id of the vocabulary `ids` whether text may become it: special and added
+  // tokens are found elsewhere. All spellings are REQUIRED to be valid UTF-8.
+  ByteBpe(const TokenIds& ids, std::vector<bool> usable, const std::vector<MergeRule>& merges,
           BpeOptions options);
 
   void Encode(const TokenIds& ids, std::string_view piece, bool raw_bytes,
@@ -53,7 +53,9 @@ class ByteBpe final : public TokenModel {
   };
 
   // A symbol is a token id or, from vocab_size_ on, a step between merges that is no token.
-  int32_t Intern(const TokenIds& ids, std::string_view spelling, TokenIds& extra);
+  // -1: there is none, or text may not become it.
+  int32_t Lookup(const TokenIds& ids, std::string_view spelling) const;
+  int32_t Intern(const TokenIds& ids, std::string_view spelling);
   Merge Find(int32_t left, int32_t right) const;
   void Insert(int32_t left, int32_t right, Merge merge);
   void Start(const TokenIds& ids, std::string_view piece, bool raw_bytes,
@@ -69,6 +71,7 @@ class ByteBpe final : public TokenModel {
                       std::vector<int32_t>& out) const;
 
   BpeOptions options_;
+  std::vector<bool> usable_;
   int32_t vocab_size_;
   uint32_t serial_;          // distinguishes tokenizers in the word cache of a thread
   std::vector<Slot> slots_;  // open addressing, at most half full

@@ -55,6 +55,15 @@ class Builder {
     return type == GgufTokenType::kNormal || type == GgufTokenType::kUserDefined;
   }
 
+  // What text may become: no control or unknown tokens.
+  std::vector<bool> UsableIds() const {
+    std::vector<bool> usable(vocab_.tokens.size());
+    for (size_t id = 0; id < usable.size(); ++id) {
+      usable[id] = IsMergeable(id) || TypeOf(id) == GgufTokenType::kByte;
+    }
+    return usable;
+  }
+
   Status CheckSizes() const {
     const size_t count = vocab_.tokens.size();
     if (count == 0) return InvalidArgument("tokenizer.ggml.tokens: the vocabulary is empty");
@@ -143,8 +152,7 @@ class Builder {
     pipeline_.pre_tokenizers = std::move(pre.pre_tokenizers);
     BpeOptions options;
     options.ignore_merges = pre.ignore_merges;
-    pipeline_.model = std::make_unique<ByteBpe>(
-        table_.ids, static_cast<int32_t>(vocab_.tokens.size()), rules, options);
+    pipeline_.model = std::make_unique<ByteBpe>(table_.ids, UsableIds(), rules, options);
     SetBorders(vocab_.add_bos.value_or(pre.add_bos), vocab_.add_eos.value_or(false));
     return {};
   }
@@ -160,8 +168,7 @@ class Builder {
     BpeOptions options;
     options.byte_fallback = true;
     options.unk_id = table_.unk_id;
-    pipeline_.model = std::make_unique<ByteBpe>(
-        table_.ids, static_cast<int32_t>(vocab_.tokens.size()), rules, options);
+    pipeline_.model = std::make_unique<ByteBpe>(table_.ids, UsableIds(), rules, options);
     SetBorders(vocab_.add_bos.value_or(true), vocab_.add_eos.value_or(false));
     return {};
   }
@@ -187,12 +194,7 @@ class Builder {
   void BuildSentencePiece() {
     FillTable();
     UnescapeTexts();
-    TokenIds pieces;  // what text may become: no control, byte or unknown pieces
-    for (const auto& [spelling, id] : table_.ids) {
-      const bool fallback = TypeOf(id) == GgufTokenType::kByte;
-      if (IsMergeable(id) || fallback) pieces.emplace(spelling, id);
-    }
-    const Rules rules = ScoredMerges(pieces);
+    const Rules rules = ScoredMerges();
     const bool prefix = vocab_.add_space_prefix.value_or(true);
     if (prefix) pipeline_.normalizers.push_back(MakePrepend(" "));
     pipeline_.normalizers.push_back(MakeLiteralReplace(" ", std::string(kBlank)));
@@ -201,28 +203,11 @@ class Builder {
     options.byte_fallback = true;
     options.fuse_unk = true;
     options.unk_id = table_.unk_id;
-    pipeline_.model =
-        std::make_unique<ScoredModel>(std::move(pieces), vocab_.tokens.size(), rules, options);
+    pipeline_.model = std::make_unique<ByteBpe>(table_.ids, UsableIds(), rules, options);
     SetBorders(vocab_.add_bos.value_or(true), vocab_.add_eos.value_or(false));
   }
 
-  // Byte pair encoding over its own map of pieces.
-  class ScoredModel final : public TokenModel {
-   public:
-    ScoredModel(TokenIds pieces, size_t vocab_size, const Rules& rules, BpeOptions options)
-        : pieces_(std::move(pieces)),
-          bpe_(pieces_, static_cast<int32_t>(vocab_size), rules, options) {}
-    void Encode(const TokenIds&, std::string_view piece, bool raw_bytes,
-                std::vector<int32_t>& out) const override {
-      bpe_.Encode(pieces_, piece, raw_bytes, out);
-    }
-
-   private:
-    TokenIds pieces_;
-    ByteBpe bpe_;
-  };
-
-  Rules ScoredMerges(const TokenIds& pieces) const {
+  Rules ScoredMerges() const {
     std::vector<int32_t> order;
     for (size_t id = 0; id < vocab_.tokens.size(); ++id) {
       if (IsMergeable(id) && unicode::IsValid(vocab_.tokens[id])) {
@@ -237,8 +222,8 @@ class Builder {
                      [&](int32_t a, int32_t b) { return score(a) > score(b); });
     const auto is_part = [&](std::string_view part) {
       if (unicode::DecodeAt(part, 0).length == static_cast<int>(part.size())) return true;
-      const auto it = pieces.find(part);
-      return it != pieces.end() && IsMergeable(static_cast<size_t>(it->second));
+      const auto it = table_.ids.find(part);
+      return it != table_.ids.end() && IsMergeable(static_cast<size_t>(it->second));
     };
     Rules rules;
     int32_t rank = 0;

@@ -1,0 +1,5 @@
+#include "kernels/cuda/attention/decode_prefetch_launch.cuh"
+
+namespace slipstream::kernels {
+template KernelStatus LaunchDecode<__half, __half, 128>(const DecodeParams&, const DecodeLaunch&);
+}

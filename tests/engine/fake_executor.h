@@ -50,6 +50,7 @@ struct FakeDevice {
   std::set<int> failing_collects;
   std::atomic<bool> fatal{false};
   std::atomic<int> num_steps{0};
+  std::atomic<int> num_calls{0};           // Submit and Collect
   std::atomic<int> num_prefill_tokens{0};  // tokens of sequences that got more than one
   int max_rows = 0;                        // sample rows in one step
   int max_tokens = 0;
@@ -80,6 +81,7 @@ class FakeExecutor : public Executor {
   bool fatal() const override { return device_->fatal; }
 
   Status Submit(ForwardInput input) override {
+    ++device_->num_calls;
     if (static_cast<int>(done_.size()) >= depth_) Bad("more steps in flight than allowed");
     if (device_->fatal) return Internal("the device is lost");
     if (device_->failing_submits.count(num_submits_++) > 0) return Internal("injected at submit");
@@ -95,6 +97,7 @@ class FakeExecutor : public Executor {
   }
 
   Result<StepOutput> Collect() override {
+    ++device_->num_calls;
     if (done_.empty()) return Internal("nothing to collect");
     Done done = std::move(done_.front());
     done_.pop_front();

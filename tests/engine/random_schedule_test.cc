@@ -68,7 +68,10 @@ class Schedule {
       }
       if (Chance(5)) Cancel();
       fake_now_us += 1000;
+      const int num_calls = device_->num_calls;
       core_->Step();
+      ASSERT_TRUE(!core_->has_work() || device_->num_calls > num_calls)
+          << "nothing advances in step " << step;
       const Status status = core_->CheckInvariants();
       ASSERT_TRUE(status) << status.error().message << " in step " << step;
       ASSERT_TRUE(device_->violations.empty()) << device_->violations[0] << " in step " << step;

@@ -163,8 +163,7 @@ bool IsOfKind(CharacterKind kind, uint32_t code_point) {
     case CharacterKind::kDigit:
       return (classes & unicode::kNumber) != 0;
     case CharacterKind::kPunctuation:
-      return (classes & unicode::kPunctuation) != 0 ||
-             (code_point < 0x80 && (classes & unicode::kSymbol) != 0);
+      return unicode::IsClassicPunctuation(code_point);
     case CharacterKind::kWhitespace:
       return (classes & unicode::kSpace) != 0;
   }

@@ -56,6 +56,20 @@ uint16_t Classify(uint32_t c) {
   }
 }
 
+struct Range {
+  uint32_t first, last;
+};
+// Punctuation that came with Unicode 9.0 to 15.0.
+constexpr std::array<Range, 32> kLaterPunctuation = {
+    {{0x61D, 0x61D},     {0x9FD, 0x9FD},     {0xA76, 0xA76},     {0xC77, 0xC77},
+     {0xC84, 0xC84},     {0x1B7D, 0x1B7E},   {0x2E43, 0x2E4F},   {0x2E52, 0x2E5D},
+     {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89}, {0x1144B, 0x1144F},
+     {0x1145A, 0x1145B}, {0x1145D, 0x1145D}, {0x11660, 0x1166C}, {0x116B9, 0x116B9},
+     {0x1183B, 0x1183B}, {0x11944, 0x11946}, {0x119E2, 0x119E2}, {0x11A3F, 0x11A46},
+     {0x11A9A, 0x11A9C}, {0x11A9E, 0x11AA2}, {0x11B00, 0x11B09}, {0x11C41, 0x11C45},
+     {0x11C70, 0x11C71}, {0x11EF7, 0x11EF8}, {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF},
+     {0x12FF1, 0x12FF2}, {0x16E97, 0x16E9A}, {0x16FE2, 0x16FE2}, {0x1E95E, 0x1E95F}}};
+
 // How many bytes a sequence that starts with `lead` has, 0 if none starts so, and the range of the
 // second byte (Unicode 15, table 3-7).
 struct Lead {
@@ -102,6 +116,17 @@ uint16_t ClassesOf(uint32_t code_point) {
     return table;
   }();
   return code_point < kTable.size() ? kTable[code_point] : Classify(code_point);
+}
+
+bool IsClassicPunctuation(uint32_t c) {
+  const uint16_t classes = ClassesOf(c);
+  if (c < 0x80) return (classes & (kPunctuation | kSymbol)) != 0;
+  if (c == 0x166D || c == 0x111C9) return true;  // reclassified since
+  if ((classes & kPunctuation) == 0) return false;
+  for (const Range& range : kLaterPunctuation) {
+    if (c >= range.first && c <= range.last) return false;
+  }
+  return true;
 }
 
 Decoded DecodeAt(std::string_view text, size_t pos) {

@@ -31,6 +31,9 @@ enum Class : uint16_t {
 
 uint16_t ClassesOf(uint32_t code_point);
 
+// Punctuation as HF `tokenizers` knows it: ASCII signs and, of the rest, what Unicode 8.0 had.
+bool IsClassicPunctuation(uint32_t code_point);
+
 struct Decoded {
   uint32_t code_point;
   int length;  // bytes; at least 1

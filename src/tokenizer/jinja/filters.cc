@@ -205,7 +205,8 @@ Value ToJson(I&, const Value& v, CallArgs& args) {
 
 Value Truncate(I&, const Value& v, CallArgs& args) {
   const ArgReader reader(args, "truncate", {"length", "killwords", "end", "leeway"});
-  const std::string text = ToStr(v);
+  if (!v.Is(Kind::kString)) Raise(fmt::format("object of type '{}' has no len()", TypeName(v)));
+  const std::string& text = v.str();
   const std::string end = reader.Str(2, "...");
   const int64_t keep = reader.Int(0, 255) - CharCount(end);
   if (keep < 0) Raise("truncate: length is shorter than the end marker");

@@ -235,6 +235,15 @@ Value Change(I&, const Value& self, CallArgs& args) {
   return Same(self, kChange(self.str()));
 }
 
+Value ZeroFill(I&, const Value& self, CallArgs& args) {
+  const ArgReader reader(args, "zfill", {"width"});
+  const std::string& text = self.str();
+  const int64_t missing = std::max<int64_t>(reader.Int(0, 0) - CharCount(text), 0);
+  const Value zeros = BinaryOperation("*", Value::Str("0"), Value::Int(missing));
+  const size_t sign = text.starts_with('-') || text.starts_with('+') ? 1 : 0;
+  return Same(self, text.substr(0, sign) + zeros.str() + text.substr(sign));
+}
+
 // str.isdigit() and its kin: not empty, and all characters accepted.
 template <bool (*kAccepts)(char32_t)>
 Value All(I&, const Value& self, CallArgs&) {
@@ -288,6 +297,8 @@ const MethodTable& StrMethods() {
       {"casefold", Change<ToLower>},
       {"title", Change<Title>},
       {"capitalize", Change<Capitalize>},
+      {"swapcase", Change<SwapCase>},
+      {"zfill", ZeroFill},
       {"isdigit", All<AsciiDigit>},
       {"isnumeric", All<AsciiDigit>},
       {"isdecimal", All<AsciiDigit>},
@@ -318,7 +329,9 @@ Value DictView(I& in, const Value& self, CallArgs& args) {
     items.push_back(kKeys && kValues ? Value::Tuple(key, value) : kKeys ? key : value);
   }
   in.budget().Step(static_cast<int64_t>(items.size()));
-  return Value::List(std::move(items), Kind::kView);
+  Value view = Value::List(std::move(items), Kind::kView);
+  if (!kKeys || !kValues) view.list_object().type_name = kKeys ? "dict_keys" : "dict_values";
+  return view;
 }
 
 const MethodTable& DictMethods() {

@@ -67,7 +67,7 @@ void Printer::Print(const Value& value) {
       Sequence(value.items(), "(", value.items().size() == 1 ? ",)" : ")");
       break;
     case Kind::kView:
-      Sequence(value.items(), "dict_items([", "])");
+      Sequence(value.items(), std::string(TypeName(value)) + "([", "])");
       break;
     case Kind::kRange: {
       const auto& items = value.items();

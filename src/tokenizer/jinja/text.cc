@@ -209,6 +209,19 @@ std::string Capitalize(std::string_view text) {
   return out;
 }
 
+std::string SwapCase(std::string_view text) {
+  std::string out;
+  for (size_t pos = 0; pos < text.size();) {
+    const char32_t c = NextChar(text, pos);
+    if (IsUpperChar(c)) {
+      AppendUtf8(out, Lower(c));
+    } else {
+      AppendUpper(out, c);
+    }
+  }
+  return out;
+}
+
 bool IsAlpha(char32_t c) {
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
   return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;

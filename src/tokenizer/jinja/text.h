@@ -30,6 +30,7 @@ std::string ToUpper(std::string_view text);
 std::string ToLower(std::string_view text);
 std::string Title(std::string_view text);       // str.title()
 std::string Capitalize(std::string_view text);  // str.capitalize()
+std::string SwapCase(std::string_view text);
 bool IsAlpha(char32_t c);
 bool IsUpperChar(char32_t c);
 bool IsLowerChar(char32_t c);

@@ -207,7 +207,7 @@ std::string_view TypeName(const Value& value) {
     case Kind::kRange:
       return "range";
     case Kind::kView:
-      return "dict_items";
+      return value.list_object().type_name;
     case Kind::kGenerator:
       return "generator";
     case Kind::kDict:

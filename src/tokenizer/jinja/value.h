@@ -189,7 +189,8 @@ struct StrObject : Object {
 
 struct ListObject : Object {
   std::vector<Value> items;
-  bool walked = false;  // generators: already consumed
+  bool walked = false;                   // generators: already consumed
+  const char* type_name = "dict_items";  // of views
 };
 
 struct DictObject : Object {

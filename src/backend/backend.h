@@ -93,6 +93,8 @@ class Backend {
   virtual std::string_view name() const = 0;
   virtual DType activation_dtype() const = 0;  // kF32 on the CPU
   virtual size_t free_memory_bytes() const = 0;
+  // Whether attention reads and writes a KV cache of this type.
+  virtual bool supports_kv_dtype(DType dtype) const { return dtype == DType::kF32; }
 
   virtual Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
 

@@ -15,18 +15,22 @@ namespace {
 
 constexpr int kBlockSize = 8;
 
-// KV memory of all layers, every float NaN: a read of anything unwritten reaches the logits.
+// KV memory of all layers, all bits set, which is NaN in F32, F16 and BF16: a read of anything
+// unwritten reaches the logits.
 class PoisonedKv {
  public:
-  PoisonedKv(const ModelConfig& config, int num_blocks)
-      : per_layer_(num_blocks * config.num_kv_heads * kBlockSize * config.head_dim),
-        values_(2 * per_layer_ * config.num_layers, std::nanf("")) {
+  PoisonedKv(const ModelConfig& config, int num_blocks, DType dtype) {
+    const int64_t head_stride = kBlockSize * config.head_dim;
+    const int64_t block_stride = head_stride * config.num_kv_heads;
+    const size_t bytes = BytesOf(dtype, static_cast<size_t>(num_blocks * block_stride));
+    memory_.assign(2 * bytes * config.num_layers, std::byte{0xff});
     for (int64_t layer = 0; layer < config.num_layers; ++layer) {
       KvLayerView& view = views_.emplace_back();
-      view.k = values_.data() + 2 * layer * per_layer_;
-      view.v = values_.data() + (2 * layer + 1) * per_layer_;
-      view.head_stride = kBlockSize * config.head_dim;
-      view.block_stride = view.head_stride * config.num_kv_heads;
+      view.k = memory_.data() + 2 * layer * bytes;
+      view.v = memory_.data() + (2 * layer + 1) * bytes;
+      view.dtype = dtype;
+      view.head_stride = head_stride;
+      view.block_stride = block_stride;
       view.block_size = kBlockSize;
       view.num_kv_heads = static_cast<int>(config.num_kv_heads);
       view.head_dim = static_cast<int>(config.head_dim);
@@ -35,8 +39,7 @@ class PoisonedKv {
   const std::vector<KvLayerView>& views() const { return views_; }
 
  private:
-  int64_t per_layer_;
-  std::vector<float> values_;
+  std::vector<std::byte> memory_;
   std::vector<KvLayerView> views_;
 };
 
@@ -144,9 +147,9 @@ std::vector<int> RepeatChunks(int total, const std::vector<int>& pattern) {
 
 std::vector<std::vector<float>> RunSchedule(DecoderModel& model, Backend& backend,
                                             const std::vector<ScheduledSequence>& sequences,
-                                            bool last_only) {
+                                            bool last_only, DType kv_dtype) {
   Scheduler scheduler(sequences);
-  PoisonedKv kv(model.config(), scheduler.num_blocks());
+  PoisonedKv kv(model.config(), scheduler.num_blocks(), kv_dtype);
   std::vector<std::vector<float>> out(sequences.size());
   StepArrays step;
   for (size_t n = 0; scheduler.Next(n, last_only, step); ++n) {

@@ -38,6 +38,6 @@ std::vector<int> RepeatChunks(int total, const std::vector<int>& pattern);
 // the logits of all its tokens [num_tokens, vocab_size]; of its last token if `last_only`.
 std::vector<std::vector<float>> RunSchedule(DecoderModel& model, Backend& backend,
                                             const std::vector<ScheduledSequence>& sequences,
-                                            bool last_only = false);
+                                            bool last_only = false, DType kv_dtype = DType::kF32);
 
 }  // namespace slipstream::testing

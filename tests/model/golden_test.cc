@@ -49,9 +49,11 @@ class GoldenTest : public ::testing::TestWithParam<GoldenCase> {
 
   int num_tokens() const { return static_cast<int>(fixture_.token_ids.size()); }
 
-  std::vector<float> Run(const std::vector<int>& pattern, bool last_only = false) {
+  std::vector<float> Run(const std::vector<int>& pattern, bool last_only = false,
+                         DType kv_dtype = DType::kF32) {
     return RunSchedule(*model_, *backend_,
-                       {{fixture_.token_ids, RepeatChunks(num_tokens(), pattern)}}, last_only)[0];
+                       {{fixture_.token_ids, RepeatChunks(num_tokens(), pattern)}}, last_only,
+                       kv_dtype)[0];
   }
 
   static bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -111,6 +113,19 @@ TEST_P(GoldenTest, OnlyTheWantedRowsGoThroughTheHead) {
   const std::vector<float> last(whole.end() - vocab, whole.end());
   EXPECT_TRUE(SameBits(last, Run({kMaxTokens}, true)));
   EXPECT_TRUE(SameBits(last, Run({9, 4}, true)));
+}
+
+// Logits may move by what rounding K and V to 8 (BF16) or 11 bits costs; cuts still move nothing.
+TEST_P(GoldenTest, SixteenBitKvStaysCloseAndDoesNotDependOnCuts) {
+  for (const auto& [dtype, tolerance] : {std::pair{DType::kBF16, 0.2f}, {DType::kF16, 0.02f}}) {
+    if (!backend_->supports_kv_dtype(dtype)) continue;
+    const std::vector<float> whole = Run({kMaxTokens}, false, dtype);
+    const float worst = MaxDifference(whole, fixture_.logits);
+    EXPECT_LT(worst, tolerance) << NameOf(dtype);
+    EXPECT_TRUE(SameBits(whole, Run({7, 1, 13, 3}, false, dtype))) << NameOf(dtype);
+    std::cout << GetParam().backend << ' ' << GetParam().fixture << ' ' << NameOf(dtype)
+              << " KV: max |difference| " << worst << '\n';
+  }
 }
 
 std::vector<GoldenCase> AllCases() {

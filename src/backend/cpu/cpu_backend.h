@@ -26,6 +26,9 @@ class CpuBackend : public Backend {
   std::string_view name() const override { return name_; }
   DType activation_dtype() const override { return DType::kF32; }
   size_t free_memory_bytes() const override;
+  bool supports_kv_dtype(DType dtype) const override {
+    return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+  }
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override;
   Result<std::unique_ptr<Linear>> MakeLinear(std::span<const WeightView> parts,
                                              std::span<const float> bias) override;

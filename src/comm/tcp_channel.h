@@ -44,7 +44,7 @@ class TcpListener {
 
   Result<TcpChannel> Accept();
   int port() const { return port_; }
-  // Ends an Accept that another thread (or a signal handler: async-signal-safe) waits in.
+  // Ends an Accept that another thread waits in.
   void Shutdown();
 
  private:

@@ -68,18 +68,30 @@ Result<std::unique_ptr<Executor>> ConnectRemoteExecutor(const std::string& addre
   return executor;
 }
 
-Status ServeWorker(TcpListener& listener, Executor& executor) {
+Status WorkerServer::Serve() {
   for (;;) {
-    auto channel = listener.Accept();
-    if (!channel) {
-      if (channel.error().code == ErrorCode::kCancelled) return {};
-      return tl::unexpected(std::move(channel).error());
+    auto channel = listener_.Accept();
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return {};
+      if (!channel) return tl::unexpected(std::move(channel).error());
+      leader_ = &*channel;
     }
     LogInfo("a leader connected");
-    const Status ended = ServeLeader(*channel, executor);
+    const Status ended = ServeLeader(*channel, executor_);
+    std::lock_guard lock(mutex_);
+    leader_ = nullptr;
+    if (stopping_) return {};
     LogInfo("the leader is gone: {}", ended.error().message);
-    if (executor.fatal()) return ended;
+    if (executor_.fatal()) return ended;
   }
+}
+
+void WorkerServer::Stop() {
+  std::lock_guard lock(mutex_);
+  stopping_ = true;
+  listener_.Shutdown();
+  if (leader_ != nullptr) leader_->Shutdown();
 }
 
 }  // namespace slipstream

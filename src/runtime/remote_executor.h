@@ -4,7 +4,9 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "comm/tcp_channel.h"
 #include "runtime/executor.h"
@@ -15,8 +17,25 @@ namespace slipstream {
 Result<std::unique_ptr<Executor>> ConnectRemoteExecutor(const std::string& address,
                                                         int timeout_seconds);
 
-// Serves one leader after another over `executor` until the listener is shut down. Steps of a
-// leader that went away are dropped; the next leader starts clean.
-Status ServeWorker(TcpListener& listener, Executor& executor);
+// The other end: serves one leader after another over `executor`. Steps of a leader that went away
+// are dropped; the next leader starts clean.
+class WorkerServer {
+ public:
+  WorkerServer(TcpListener listener, Executor& executor)
+      : listener_(std::move(listener)), executor_(executor) {}
+  int port() const { return listener_.port(); }
+
+  // Returns after Stop, or with an error when the executor has lost its device.
+  Status Serve();
+  // Any thread: ends Serve, also while a leader is connected.
+  void Stop();
+
+ private:
+  TcpListener listener_;
+  Executor& executor_;
+  std::mutex mutex_;  // guards what follows
+  TcpChannel* leader_ = nullptr;
+  bool stopping_ = false;
+};
 
 }  // namespace slipstream

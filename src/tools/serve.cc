@@ -15,6 +15,7 @@
 #include "tools/commands.h"
 #include "tools/model_stack.h"
 #include "tools/options.h"
+#include "tools/signals.h"
 
 namespace slipstream {
 namespace {
@@ -125,16 +126,6 @@ void PrintSummary(const State& s, const Checkpoint& checkpoint, const std::strin
   std::printf("ready in   %.2f s\n", (NowUs() - start_us) * 1e-6);
   std::printf("listening on http://%s:%d\n", s.server.host.c_str(), server.http_port());
   std::fflush(stdout);
-}
-
-// Blocks SIGINT and SIGTERM in this and every later thread; the main thread waits for them.
-sigset_t BlockStopSignals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  return set;
 }
 
 Status RunServe(State& s) {

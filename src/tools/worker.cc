@@ -1,11 +1,15 @@
+#include <pthread.h>
+
 #include <csignal>
 #include <memory>
+#include <thread>
 
 #include "base/log.h"
 #include "runtime/local_executor.h"
 #include "runtime/remote_executor.h"
 #include "tools/commands.h"
 #include "tools/options.h"
+#include "tools/signals.h"
 
 namespace slipstream {
 namespace {
@@ -18,23 +22,25 @@ struct State {
   std::vector<Option> options;
 };
 
-TcpListener* signalled_listener = nullptr;
-void OnSignal(int) { signalled_listener->Shutdown(); }
-
 Status RunWorker(const State& state) {
+  const sigset_t stop_signals = BlockStopSignals();
   SLIP_ASSIGN_OR_RETURN(TcpListener listener, TcpListener::Listen(state.listen));
   SLIP_ASSIGN_OR_RETURN(auto checkpoint,
                         OpenCheckpoint(state.model.path, ToLoadOptions(state.model)));
   SLIP_ASSIGN_OR_RETURN(auto executor,
                         MakeLocalExecutor(*checkpoint, state.engine, state.runtime));
   checkpoint->ReleasePages();
-  signalled_listener = &listener;
-  std::signal(SIGINT, OnSignal);
-  std::signal(SIGTERM, OnSignal);
-  LogInfo("worker for {} waits for a leader on port {}", state.model.path, listener.port());
-  const Status ended = ServeWorker(listener, *executor);
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  WorkerServer worker(std::move(listener), *executor);
+  LogInfo("worker for {} waits for a leader on port {}", state.model.path, worker.port());
+  // A thread waits for the signals; the steps run here, where the executor was made.
+  std::thread stopper([&] {
+    int signal = 0;
+    sigwait(&stop_signals, &signal);
+    worker.Stop();
+  });
+  const Status ended = worker.Serve();
+  if (!ended) pthread_kill(stopper.native_handle(), SIGTERM);
+  stopper.join();
   return ended;
 }
 

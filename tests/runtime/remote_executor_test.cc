@@ -115,9 +115,12 @@ TEST(RemoteExecutor, RunsStepsAndCarriesStepErrors) {
   auto listener = TcpListener::Listen("127.0.0.1:0");
   ASSERT_TRUE(listener);
   SumExecutor local;
-  std::thread worker([&] { EXPECT_TRUE(ServeWorker(*listener, local)); });
-  const std::string address = fmt::format("127.0.0.1:{}", listener->port());
-  for (int leader = 0; leader < 2; ++leader) {  // one after another
+  WorkerServer server(std::move(*listener), local);
+  std::thread worker([&] { EXPECT_TRUE(server.Serve()); });
+  const std::string address = fmt::format("127.0.0.1:{}", server.port());
+  std::unique_ptr<Executor> last;
+  for (int leader = 0; leader < 2; ++leader) {
+    last.reset();  // one after another
     auto remote = ConnectRemoteExecutor(address, 5);
     ASSERT_TRUE(remote) << remote.error().message;
     EXPECT_EQ((*remote)->info().eos_token_ids, SampleInfo().eos_token_ids);
@@ -131,9 +134,13 @@ TEST(RemoteExecutor, RunsStepsAndCarriesStepErrors) {
       if (!out) EXPECT_EQ(out.error().message, "step 13 fails");
       EXPECT_FALSE((*remote)->fatal());
     }
+    last = std::move(*remote);
   }
-  listener->Shutdown();
+  server.Stop();  // while a leader is connected
   worker.join();
+  const Status submitted = last->Submit(SampleInput());
+  if (submitted) EXPECT_FALSE(last->Collect());
+  EXPECT_TRUE(last->fatal());
 }
 
 TEST(RemoteExecutor, ALostWorkerIsFatal) {

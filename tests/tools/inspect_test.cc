@@ -28,7 +28,7 @@ TEST(Inspect, NamesSizesTypesAndWhatIsMissing) {
   const std::string text = Report(dir.Write("m.gguf", w.Build()));
   EXPECT_THAT(text, AllOf(HasSubstr("llama"), HasSubstr("2 query, 1 key/value, of 4 dimensions"),
                           HasSubstr("6 tokens, embeddings tied"), HasSubstr("theta 10000")));
-  EXPECT_THAT(text, AllOf(HasSubstr("F16        1"), HasSubstr("16.00"), HasSubstr("32.00")));
+  EXPECT_THAT(text, AllOf(HasSubstr("F16          1"), HasSubstr("16.00"), HasSubstr("32.00")));
   EXPECT_THAT(text, HasSubstr("self_attn.q_proj.weight"));
   EXPECT_THAT(text, HasSubstr("'model.layers.0.self_attn.v_proj.weight' [4, 8] is missing"));
   EXPECT_THAT(text, HasSubstr("1 tensors are not used, the first is 'extra.weight'"));

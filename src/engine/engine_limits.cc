@@ -35,6 +35,8 @@ ExecutorInfo EffectiveInfo(const EngineConfig& config, const ExecutorInfo& execu
       Narrow(info.max_num_seqs, config.max_num_seqs), 1, info.max_batch_tokens));
   info.max_model_len = std::min({Narrow(info.max_model_len, config.max_model_len),
                                  info.num_blocks * info.block_size_tokens, kMaxInt / 2});
+  // Some checkpoints name stop tokens beyond their vocabulary; they can never be sampled.
+  std::erase_if(info.eos_token_ids, [&](int32_t id) { return id < 0 || id >= info.vocab_size; });
   return info;
 }
 

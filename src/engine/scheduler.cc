@@ -138,6 +138,11 @@ void Scheduler::AdmitWaiting(int32_t budget) {
 }
 
 bool Scheduler::TryAdmit(Sequence* seq) {
+  // Matching a long prompt again in every step would be the most costly part of the schedule.
+  if (sharing_.empty() && seq->refused_running == running_.size() &&
+      pool_->num_available() <= seq->refused_available) {
+    return false;
+  }
   const int32_t num_blocks = CeilDiv(seq->total(), limits_.block_size);
   // Head room for the sequences already running, or the newcomer would preempt or be preempted at
   // once. Alone, a sequence always fits.
@@ -148,7 +153,10 @@ bool Scheduler::TryAdmit(Sequence* seq) {
     int32_t available = pool_->num_available();
     for (const int32_t block : matched_) available -= pool_->ref_count(block) == 0 ? 1 : 0;
     if (num_blocks - static_cast<int32_t>(matched_.size()) + head_room <= available) break;
-    if (!DropSharedPromptsExcept(seq->group)) return false;
+    if (DropSharedPromptsExcept(seq->group)) continue;
+    seq->refused_running = running_.size();
+    seq->refused_available = pool_->num_available();
+    return false;
   }
   for (const int32_t block : matched_) seq->table.Share(block);
   while (seq->table.size() < num_blocks) {

@@ -43,6 +43,9 @@ struct Sequence {
   int32_t num_in_flight = 0;  // steps submitted and not collected that include this sequence
   int32_t num_published = 0;  // leading blocks offered to the prefix cache
   bool admitted_once = false;
+  // State in which it last found too few blocks: nothing has changed until one of these has.
+  size_t refused_running = 0;  // running sequences; with none, nothing is refused
+  int32_t refused_available = -1;
 
   int32_t slot = -1;         // sampler slot while running
   bool slot_loaded = false;  // a step has carried the sampler state of this sequence

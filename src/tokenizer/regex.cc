@@ -25,7 +25,7 @@ struct Scratch {
   Scratch() {
     if (context != nullptr) {
       pcre2_jit_stack_assign(context, nullptr, stack);
-      pcre2_set_match_limit(context, 50'000'000);
+      pcre2_set_match_limit(context, 10'000'000);
     }
   }
   ~Scratch() {

@@ -230,6 +230,8 @@ SNIPPETS = r"""
 {% set 1 = 2 %}
 {% set true = 2 %}
 {{ x is }}
+{{ n is string s }}
+{{ n is defined(1) }}
 {# open
 {{ "a" is string is string }}
 {% macro f(a=1, b) %}{% endmacro %}

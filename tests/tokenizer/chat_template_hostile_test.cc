@@ -123,10 +123,10 @@ TEST(HostileInput, ManyArgumentsAndElifsAreFine) {
   EXPECT_EQ(ErrorOf("{{ [" + Repeat("1,", 5000) + "] | length }}"), "");
 }
 
-// Real conversations are far inside the bounds: 2000 messages of 2 KB.
+// Real conversations are far inside the bounds: 1000 messages of 2 KB.
 TEST(HostileInput, LongConversationsRender) {
   Json messages = Json::array();
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 1000; ++i) {
     messages.push_back(
         {{"role", i % 2 == 0 ? "user" : "assistant"}, {"content", Repeat("word ", 400)}});
   }

@@ -13,9 +13,9 @@ using Json = nlohmann::ordered_json;
 
 std::string Render(const std::string& source, const ChatTemplate::Input& input) {
   auto parsed = ChatTemplate::Parse(source, "<s>", "</s>");
-  if (!parsed) return "parse error: " + parsed.error().message;
+  if (!parsed) return std::move(parsed.error()).With("parse error").message;
   auto rendered = (*parsed)->Render(input);
-  return rendered ? *rendered : "error: " + rendered.error().message;
+  return rendered ? *rendered : std::move(rendered.error()).With("error").message;
 }
 
 std::string RenderMessages(const std::string& source, const char* messages) {

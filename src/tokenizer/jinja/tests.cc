@@ -17,6 +17,10 @@ const Value& Operand(CallArgs& args) {
   return args.positional[0];
 }
 
+void NoArguments(const CallArgs& args) {
+  if (!args.positional.empty() || !args.named.empty()) Raise("the test takes no argument");
+}
+
 int64_t Integer(const Value& value) {
   RequireDefined(value);
   if (!value.IsIntegral()) Raise("not all arguments converted during string formatting");
@@ -29,7 +33,8 @@ int64_t Remainder(const Value& value, int64_t by) {
 }
 
 template <Kind kKind>
-bool IsKind(I&, const Value& v, CallArgs&) {
+bool IsKind(I&, const Value& v, CallArgs& args) {
+  NoArguments(args);
   return v.Is(kKind);
 }
 
@@ -67,31 +72,78 @@ bool Differs(I&, const Value& v, CallArgs& args) { return !Equal(v, Operand(args
 
 const std::unordered_map<std::string_view, Test>& Table() {
   static const std::unordered_map<std::string_view, Test> table = {
-      {"defined", [](I&, const Value& v, CallArgs&) { return !v.Is(Kind::kUndefined); }},
+      {"defined",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return !v.Is(Kind::kUndefined);
+       }},
       {"undefined", IsKind<Kind::kUndefined>},
       {"none", IsKind<Kind::kNone>},
       {"boolean", IsKind<Kind::kBool>},
       {"string", IsKind<Kind::kString>},
       {"mapping", IsKind<Kind::kDict>},
       {"float", IsKind<Kind::kFloat>},
-      {"number", [](I&, const Value& v, CallArgs&) { return v.IsNumber(); }},
+      {"number",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return v.IsNumber();
+       }},
       {"integer",
-       [](I&, const Value& v, CallArgs&) { return v.Is(Kind::kInt) || v.Is(Kind::kUint); }},
-      {"true", [](I&, const Value& v, CallArgs&) { return v.Is(Kind::kBool) && v.boolean(); }},
-      {"false", [](I&, const Value& v, CallArgs&) { return v.Is(Kind::kBool) && !v.boolean(); }},
-      {"sequence", [](I&, const Value& v, CallArgs&) { return IsSequence(v); }},
-      {"iterable", [](I&, const Value& v, CallArgs&) { return Iterable(v); }},
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return v.Is(Kind::kInt) || v.Is(Kind::kUint);
+       }},
+      {"true",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return v.Is(Kind::kBool) && v.boolean();
+       }},
+      {"false",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return v.Is(Kind::kBool) && !v.boolean();
+       }},
+      {"sequence",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return IsSequence(v);
+       }},
+      {"iterable",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return Iterable(v);
+       }},
       {"callable", [](I&, const Value& v,
                       CallArgs&) { return v.Is(Kind::kUndefined) || v.kind() >= Kind::kMacro; }},
       {"sameas", [](I&, const Value& v, CallArgs& args) { return Same(v, Operand(args)); }},
-      {"escaped", [](I&, const Value& v, CallArgs&) { return v.markup(); }},
+      {"escaped",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return v.markup();
+       }},
       {"in", [](I&, const Value& v, CallArgs& args) { return Contains(Operand(args), v); }},
-      {"odd", [](I&, const Value& v, CallArgs&) { return Remainder(v, 2) != 0; }},
-      {"even", [](I&, const Value& v, CallArgs&) { return Remainder(v, 2) == 0; }},
+      {"odd",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return Remainder(v, 2) != 0;
+       }},
+      {"even",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return Remainder(v, 2) == 0;
+       }},
       {"divisibleby", [](I&, const Value& v,
                          CallArgs& args) { return Remainder(v, Integer(Operand(args))) == 0; }},
-      {"upper", [](I&, const Value& v, CallArgs&) { return HasCase(v, true); }},
-      {"lower", [](I&, const Value& v, CallArgs&) { return HasCase(v, false); }},
+      {"upper",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return HasCase(v, true);
+       }},
+      {"lower",
+       [](I&, const Value& v, CallArgs& args) {
+         NoArguments(args);
+         return HasCase(v, false);
+       }},
       {"filter", [](I&, const Value& v,
                     CallArgs&) { return v.Is(Kind::kString) && FindFilter(v.str()) != nullptr; }},
       {"test", [](I&, const Value& v,

@@ -131,6 +131,7 @@ class Ours {
     shape_.grid = NumSms();
     shape_.max_seqs = problem.shape.batch;
     shape_.min_tiles_per_cta = tuning.min_tiles_per_cta;
+    shape_.dynamic_shares = IntOption("dynamic", 1) != 0;
     std::vector<DecodeSegment> words(DecodePlanBytes(shape_) / sizeof(DecodeSegment));
     BuildDecodePlan(shape_, {problem.lens, {}}, std::as_writable_bytes(std::span(words)));
     plan_ = std::make_unique<DeviceArray<DecodeSegment>>(words);

@@ -1,7 +1,7 @@
 #include "kernels/cuda/attention/decode_plan.h"
 
 #include <algorithm>
-#include <cstring>
+#include <vector>
 
 namespace slipstream::kernels {
 namespace {
@@ -23,55 +23,119 @@ TileRange RowTiles(const DecodePlanShape& shape, int kv_len, int query_len) {
   return {std::min(first_token / tile, end), end};
 }
 
-// Cut c of the line of `total` tiles into `shares` equal parts.
-int64_t Cut(int64_t total, int shares, int c) { return total * c / shares; }
+// Where the line is cut: shares c = 0.. in line order are [cuts[c], cuts[c + 1]).
+using Cuts = std::vector<int64_t>;
 
-int ShareOf(int64_t total, int shares, int64_t tile) {
-  int c = static_cast<int>(std::min<int64_t>((tile * shares) / total, shares - 1));
-  while (c + 1 < shares && Cut(total, shares, c + 1) <= tile) ++c;
-  while (c > 0 && Cut(total, shares, c) > tile) --c;
-  return c;
+struct RowSize {
+  int seq;
+  int64_t tiles;  // of each of the sequence's rows
+  int rows;       // KV heads x passes
+};
+
+constexpr int64_t kStraddleTiles = 3;    // what a second row costs a CTA, in tiles of its time
+constexpr int64_t kDynamicTiles = 96;    // below this share, balancing costs more than it brings
+constexpr int64_t kSmallestTiles = 12;   // last shares: still a tile or two for each warp
+constexpr double kFirstPart = 0.75;      // of the line is dealt out before anyone is done
+
+// One share per CTA, no share in two rows: row r gets a number of CTAs in proportion to its tiles.
+// Empty if the shares would be too unequal.
+Cuts AlignedCuts(const std::vector<RowSize>& sizes, int64_t total, int shares) {
+  int64_t rows = 0;
+  for (const RowSize& r : sizes) rows += r.tiles > 0 ? r.rows : 0;
+  if (rows == 0 || rows > shares) return {};
+  Cuts cuts{0};
+  int64_t largest = 0;
+  for (const RowSize& r : sizes) {
+    const int64_t n = std::max<int64_t>(r.tiles * shares / total, 1);
+    for (int i = 0; r.tiles > 0 && i < r.rows; ++i) {
+      const int64_t start = cuts.back();
+      const int64_t parts = std::min(n, r.tiles);
+      for (int64_t c = 1; c <= parts; ++c) cuts.push_back(start + r.tiles * c / parts);
+      largest = std::max(largest, (r.tiles + parts - 1) / parts);
+    }
+  }
+  const int64_t used = static_cast<int64_t>(cuts.size()) - 1;
+  if (used > shares) return {};
+  const int64_t plain = (total + shares - 1) / shares + kStraddleTiles;
+  return largest * used <= plain * shares ? cuts : Cuts{};
 }
 
+// Equal shares for the first round, then rounds of halving size. Shares are taken from the end of
+// the line, so the small ones come first in line order.
+Cuts DynamicCuts(int64_t total, int grid) {
+  std::vector<int64_t> round_tiles;
+  int64_t left = total;
+  const auto take = [&](int64_t tiles) {
+    round_tiles.push_back(tiles);
+    left -= tiles;
+  };
+  take(static_cast<int64_t>(total * kFirstPart));
+  while (static_cast<int>(round_tiles.size()) < kMaxWaves && left / 2 / grid > kSmallestTiles) {
+    take(left / 2);
+  }
+  take(left);
+  Cuts cuts{0};
+  for (size_t r = round_tiles.size(); r-- > 0;) {
+    const int64_t start = cuts.back();
+    for (int c = 1; c <= grid; ++c) cuts.push_back(start + round_tiles[r] * c / grid);
+  }
+  return cuts;
+}
+
+Cuts MakeCuts(const DecodePlanShape& shape, const std::vector<RowSize>& sizes, int64_t total) {
+  const int64_t min_tiles = std::max(shape.min_tiles_per_cta, 1);
+  const int shares =
+      static_cast<int>(std::clamp<int64_t>((total + min_tiles - 1) / min_tiles, 1, shape.grid));
+  if (shape.dynamic_shares && total / shape.grid >= kDynamicTiles) {
+    return DynamicCuts(total, shape.grid);
+  }
+  Cuts cuts = AlignedCuts(sizes, total, shares);
+  if (!cuts.empty()) return cuts;
+  cuts.resize(shares + 1);
+  for (int c = 0; c <= shares; ++c) cuts[c] = total * c / shares;
+  return cuts;
+}
+
+// Fills the plan in line order; share c of the line is number count - 1 - c.
 class PlanWriter {
  public:
-  PlanWriter(const DecodePlanShape& shape, std::span<std::byte> buffer)
-      : grid_(shape.grid),
-        first_(reinterpret_cast<DecodeSegment*>(buffer.data())),
-        cta_(reinterpret_cast<DecodeCta*>(buffer.data()) + grid_),
-        base_(first_),
-        next_(2 * grid_) {
-    for (int c = 0; c < grid_; ++c) {
-      first_[c] = {0, 0, 0, 0};
-      cta_[c] = {0, 0, c, c};
+  PlanWriter(const DecodePlanShape& shape, int count, std::span<std::byte> buffer)
+      : max_shares_(DecodeMaxShares(shape)),
+        count_(count),
+        base_(reinterpret_cast<DecodeSegment*>(buffer.data())),
+        shares_(reinterpret_cast<DecodeShare*>(buffer.data()) + max_shares_),
+        next_(2 * max_shares_) {
+    for (int n = 0; n < max_shares_; ++n) {
+      base_[n] = {0, 0, 0, 0};
+      shares_[n] = {0, count <= shape.grid ? kOnlyShare : 0, n, n};
     }
   }
 
-  // Segments of one CTA arrive together: the CTAs are filled in order.
+  // Segments of one share arrive together: shares are filled in line order.
   void Append(int c, const DecodeSegment& s) {
-    DecodeCta& cta = cta_[c];
-    const int n = cta.num_segments & ~kFirstIsTail;
-    if (n == 0) {
-      first_[c] = s;
-      cta.rest_begin = next_;
+    DecodeShare& share = shares_[Number(c)];
+    if (Empty(c)) {
+      base_[Number(c)] = s;
+      share.rest_begin = next_;
     } else {
       base_[next_++] = s;
     }
-    ++cta.num_segments;
+    ++share.num_segments;
   }
-  void MarkTail(int c) { cta_[c].num_segments |= kFirstIsTail; }
+  void MarkTail(int c) { shares_[Number(c)].num_segments |= kFirstIsTail; }
   void MarkSplit(int c, int first, int last) {
-    cta_[c].merge_first = first;
-    cta_[c].merge_last = last;
+    shares_[Number(c)].merge_first = Number(first);
+    shares_[Number(c)].merge_last = Number(last);
   }
-  bool Empty(int c) const { return cta_[c].num_segments == 0; }
+  bool Empty(int c) const { return NumSegments(shares_[Number(c)]) == 0; }
   size_t used_bytes() const { return static_cast<size_t>(next_) * sizeof(DecodeSegment); }
 
  private:
-  int grid_;
-  DecodeSegment* first_;
-  DecodeCta* cta_;
+  int Number(int c) const { return count_ - 1 - c; }
+
+  int max_shares_, count_;
   DecodeSegment* base_;
+  DecodeShare* shares_;
   int next_;
 };
 
@@ -90,16 +154,18 @@ int DecodeNumPasses(const DecodePlanShape& shape) {
   return CeilDiv(shape.group * shape.max_query_len, DecodeRowsPerPass(shape));
 }
 
+int DecodeMaxShares(const DecodePlanShape& shape) { return shape.grid * (1 + kMaxWaves); }
+
 size_t DecodePlanBytes(const DecodePlanShape& shape) {
   const size_t rows =
       static_cast<size_t>(shape.max_seqs) * shape.num_kv_heads * DecodeNumPasses(shape);
-  return (3 * static_cast<size_t>(shape.grid) + rows) * sizeof(DecodeSegment);
+  return (3 * static_cast<size_t>(DecodeMaxShares(shape)) + rows) * sizeof(DecodeSegment);
 }
 
 size_t DecodeScratchBytes(const DecodePlanShape& shape) {
-  // Two partial results per CTA; a record is 32 values, their maximum, their sum and padding.
+  // Two partial results per share; a record is 32 values, their maximum, their sum and padding.
   const size_t records = static_cast<size_t>(DecodeRowsPerPass(shape)) * shape.head_dim / 32;
-  return 2 * static_cast<size_t>(shape.grid) * records * 36 * sizeof(float);
+  return 128 + 2 * static_cast<size_t>(DecodeMaxShares(shape)) * records * 36 * sizeof(float);
 }
 
 DecodePlanResult BuildDecodePlan(const DecodePlanShape& shape, const DecodePlanInput& in,
@@ -114,20 +180,21 @@ DecodePlanResult BuildDecodePlan(const DecodePlanShape& shape, const DecodePlanI
   auto query_len = [&](int s) { return in.query_len.empty() ? 1 : in.query_len[s]; };
   auto passes = [&](int s) { return CeilDiv(shape.group * query_len(s), rows_per_pass); };
   int64_t total = 0;
+  std::vector<RowSize> sizes(num_seqs);
   for (int s = 0; s < num_seqs; ++s) {
     if (in.kv_len[s] < 0 || query_len(s) < 0 || query_len(s) > shape.max_query_len) {
       return {KernelStatus::kInvalidArgument, 0};
     }
-    total += int64_t{RowTiles(shape, in.kv_len[s], query_len(s)).size()} * shape.num_kv_heads *
-             passes(s);
+    sizes[s] = {s, RowTiles(shape, in.kv_len[s], query_len(s)).size(),
+                shape.num_kv_heads * passes(s)};
+    total += sizes[s].tiles * sizes[s].rows;
   }
-  const int64_t min_tiles = std::max(shape.min_tiles_per_cta, 1);
-  const int shares =
-      static_cast<int>(std::clamp<int64_t>((total + min_tiles - 1) / min_tiles, 1, shape.grid));
+  const Cuts cuts = total > 0 ? MakeCuts(shape, sizes, total) : Cuts{0, 0};
+  const int count = static_cast<int>(cuts.size()) - 1;
 
-  PlanWriter plan(shape, buffer);
+  PlanWriter plan(shape, count, buffer);
   int64_t pos = 0;
-  int current = 0;  // CTA whose share holds `pos`
+  int current = 0;  // share that holds `pos`
   for (int s = 0; s < num_seqs; ++s) {
     const TileRange tiles = RowTiles(shape, in.kv_len[s], query_len(s));
     for (int pass = 0; pass < passes(s); ++pass) {
@@ -139,19 +206,19 @@ DecodePlanResult BuildDecodePlan(const DecodePlanShape& shape, const DecodePlanI
           plan.Append(current, {s, head_pass, 0, 0});
           continue;
         }
-        const int first = ShareOf(total, shares, pos);
-        const int last = ShareOf(total, shares, pos + tiles.size() - 1);
+        const int64_t end = pos + tiles.size();
+        while (cuts[current + 1] <= pos) ++current;
+        const int first = current;
+        while (cuts[current + 1] < end) ++current;
+        const int last = current;
         for (int c = first; c <= last; ++c) {
-          const int64_t from = std::max(Cut(total, shares, c), pos);
-          const int64_t to = std::min<int64_t>(Cut(total, shares, c + 1), pos + tiles.size());
-          const bool tail = first != last && c == last;
-          if (tail && plan.Empty(c)) plan.MarkTail(c);
+          const int64_t from = std::max(cuts[c], pos), to = std::min(cuts[c + 1], end);
+          if (first != last && c == last && plan.Empty(c)) plan.MarkTail(c);
           plan.Append(c, {s, head_pass, tiles.begin + static_cast<int>(from - pos),
                           tiles.begin + static_cast<int>(to - pos)});
           if (first != last && c != last) plan.MarkSplit(c, first, last);
         }
-        pos += tiles.size();
-        current = last;
+        pos = end;
       }
     }
   }

@@ -13,6 +13,8 @@ template <typename Traits>
 struct DecodeShared {
   uint32_t barriers, ring;  // this warp's
   uint64_t* queue;          // this warp's
+  int* shares;
+  Partial4* stage;
   float* out;
   float2* stats;
 
@@ -22,6 +24,10 @@ struct DecodeShared {
     at += Traits::kBarrierBytes;
     queue = reinterpret_cast<uint64_t*>(at) + warp * Traits::kMaxAhead * Traits::kCopyLanes;
     at += Traits::kQueueBytes;
+    shares = reinterpret_cast<int*>(at);
+    at += Traits::kShareBytes;
+    stage = reinterpret_cast<Partial4*>(at);
+    at += Traits::kStageOutBytes;
     stats = reinterpret_cast<float2*>(at);
     at += Traits::kStatBytes;
     out = reinterpret_cast<float*>(at);
@@ -30,108 +36,148 @@ struct DecodeShared {
   }
 };
 
+// A segment with what its sequence adds.
 template <typename Traits>
-__device__ __forceinline__ RowMap RowsOf(const DecodeParams& p, const DecodeSegment& s, int kv_len,
-                                         int query_len) {
-  const int first_row = (s.head_pass >> 16) * Traits::kRows;
-  return {first_row, min(p.group * query_len - first_row, Traits::kRows), p.group,
-          kv_len - query_len + 1, p.sliding_window};
+struct SegmentView {
+  using Q = typename Traits::Q;
+  DecodeSegment s;
+  int kv_len;
+  const Q* q;
+  OutputRows<Traits> output;
+
+  __device__ __forceinline__ SegmentView(const DecodeParams& p, const DecodeSegment& segment)
+      : s(segment), kv_len(__ldg(p.kv_len + segment.seq)) {
+    const int query0 = p.query_start ? __ldg(p.query_start + s.seq) : s.seq;
+    const int query_len = p.query_start ? __ldg(p.query_start + s.seq + 1) - query0 : 1;
+    const int first_row = (s.head_pass >> 16) * Traits::kRows;
+    const int head0 = (s.head_pass & 0xFFFF) * p.group;
+    const int64_t column = int64_t{head0} * Traits::kHeadDim;
+    q = static_cast<const Q*>(p.q) + query0 * p.q_token_stride + column;
+    output = {static_cast<Q*>(p.out) + query0 * p.out_token_stride + column,
+              p.sinks ? p.sinks + head0 : nullptr,
+              {first_row, min(p.group * query_len - first_row, Traits::kRows), p.group,
+               kv_len - query_len + 1, p.sliding_window}};
+  }
+};
+
+__device__ __forceinline__ DecodeSegment SegmentOf(const DecodeParams& p, int n,
+                                                   const DecodeShare& share, int i) {
+  return LoadSegment(p.plan + (i == 0 ? n : share.rest_begin + i - 1));
+}
+
+// Everything one CTA does with one segment but for the loads: this warp's tiles, the merge of the
+// warps, and the result to the output or to the shares of the same row.
+template <typename Traits>
+__device__ __forceinline__ void RunSegment(const DecodeParams& p, const SegmentView<Traits>& v,
+                                           const DecodeShared<Traits>& shared,
+                                           TileStream<Traits>& stream, RowState<Traits>& state,
+                                           int turn, bool split, int n, int split_last) {
+  const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+  const RowMap& rows = v.output.rows;
+  float2* stats = shared.stats + warp * Traits::kRows;
+  const WarpRange range =
+      RangeOfWarp<Traits::kWarps>(v.s.tile_begin, v.s.tile_end, warp, turn);
+  if (range.begin < range.end) {
+    state.Begin(p, v.q, rows);
+    for (int t = range.begin; t < range.end; ++t) {
+      const uint32_t tile = stream.Wait();
+      state.Tile(p, tile, t * Traits::kTileTokens, rows, v.kv_len);
+      stream.Release();
+    }
+    state.End();
+    state.Store(shared.out + warp * Traits::kRows * Traits::kRowPitch, stats, rows.num_rows);
+  } else if (lane < Traits::kRows) {
+    stats[lane] = make_float2(kNoScore, 0.0f);
+  }
+  __syncthreads();
+  const RowExchange<Traits> exchange(p.records, split_last + 1, split_last, rows.num_rows);
+  constexpr int kVectors = Traits::kHeadDim / 4;
+  for (int x = thread; x < rows.num_rows * kVectors; x += Traits::kThreads) {
+    const int row = x / kVectors, d = x % kVectors * 4;
+    const Partial4 a = CombineWarps<Traits>(shared.out, shared.stats, row, d);
+    if (split) {
+      exchange.Give(n, row, d, a);
+    } else {
+      v.output.Write(p, row, d, a);
+    }
+  }
+  __syncthreads();  // before the next segment overwrites the partials
+}
+
+// Merges share n's part of the row that its last segment shares with others.
+template <typename Traits>
+__device__ __forceinline__ void MergeShare(const DecodeParams& p, int n, const DecodeShare& share,
+                                           const DecodeShared<Traits>& shared) {
+  const SegmentView<Traits> v(p, SegmentOf(p, n, share, NumSegments(share) - 1));
+  const RowExchange<Traits> exchange(p.records, share.merge_first, share.merge_last,
+                                     v.output.rows.num_rows);
+  exchange.Take(p, v.output, n, shared.stage, threadIdx.x);
+}
+
+// The last CTA to finish puts the counters back to rest.
+__device__ __forceinline__ void LeaveCounters(const DecodeParams& p) {
+  if (threadIdx.x == 0 && atomicAdd(p.counters + 1, 1u) + 2 == gridDim.x) {
+    p.counters[0] = kResting;
+    p.counters[1] = kResting;
+  }
 }
 
 template <typename Traits>
 __global__ void __launch_bounds__(Traits::kThreads, 1)
     DecodePrefetchKernel(const __grid_constant__ DecodeParams p) {
-  using Q = typename Traits::Q;
   extern __shared__ __align__(128) unsigned char shared_bytes[];
-  const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
-  // Blocks start in order of their index, and the first CTA of a split row waits for later ones:
-  // reversed, it waits for CTAs that started earlier.
-  const int cta = gridDim.x - 1 - blockIdx.x;
-
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   // Plan: two independent 16-byte loads, issued before anything else.
-  const DecodeSegment first = LoadSegment(p.plan + cta);
-  const int4 raw = __ldg(reinterpret_cast<const int4*>(p.plan) + gridDim.x + cta);
-  const DecodeCta work{raw.x, raw.y, raw.z, raw.w};
-  const int num_segments = work.num_segments & ~kFirstIsTail;
+  int n = blockIdx.x;
+  const DecodeSegment first = LoadSegment(p.plan + n);
+  DecodeShare share = LoadShare(p, n);
 
   const DecodeShared<Traits> shared(shared_bytes, p.stages, warp);
   if (lane < p.stages) BarrierInit(shared.barriers + 8 * lane, 1);
   FenceBarrierInit();
+  for (int i = threadIdx.x; i < Traits::kMaxCtaShares; i += Traits::kThreads) {
+    shared.shares[i] = ShareList::kFree;
+  }
   __syncwarp();
   LaunchDependents();
-  if (num_segments == 0) {
-    DependencyWait();  // so that this grid never ends before the one it depends on
-    return;
-  }
 
   // Old KV streams in before the dependency resolves; queries and the newest tokens wait for it.
-  TileStream<Traits> stream(p, first, num_segments, work.rest_begin, shared.ring, shared.barriers,
-                            shared.queue, warp, lane);
+  const ShareList shares(p, shared.shares);
+  TileStream<Traits> stream(p, shares, first, share, shared.ring, shared.barriers, shared.queue,
+                            warp, lane);
   stream.Start();
   DependencyWait();
+  const bool only_share = (share.num_segments & kOnlyShare) != 0;
+  if (NumSegments(share) == 0 && only_share) return;
+  __syncthreads();  // the share list is initialised
+  stream.Open();
 
   RowState<Traits> state(lane);
-  float* warp_out = shared.out + warp * Traits::kRows * Traits::kRowPitch;
-  float2* warp_stats = shared.stats + warp * Traits::kRows;
-  DecodeSegment s = first;
-  for (int i = 0; i < num_segments; ++i) {
-    if (i > 0) s = LoadSegment(p.plan + work.rest_begin + i - 1);
-    const int kv_len = __ldg(p.kv_len + s.seq);
-    const int query0 = p.query_start ? __ldg(p.query_start + s.seq) : s.seq;
-    const int query_len = p.query_start ? __ldg(p.query_start + s.seq + 1) - query0 : 1;
-    const RowMap rows = RowsOf<Traits>(p, s, kv_len, query_len);
-    const int head0 = (s.head_pass & 0xFFFF) * p.group;
-
-    // This warp's tiles.
-    const WarpRange range = RangeOfWarp<Traits::kWarps>(s.tile_begin, s.tile_end, warp, i);
-    if (range.begin < range.end) {
-      const Q* q = static_cast<const Q*>(p.q) + query0 * p.q_token_stride +
-                   int64_t{head0} * Traits::kHeadDim;
-      state.Begin(p, q, rows);
-      for (int t = range.begin; t < range.end; ++t) {
-        const uint32_t tile = stream.Wait();
-        state.Tile(p, tile, t * Traits::kTileTokens, rows, kv_len);
-        stream.Release();
-      }
-      state.End();
-      state.Store(warp_out, warp_stats, rows.num_rows);
-    } else if (lane < Traits::kRows) {
-      warp_stats[lane] = make_float2(kNoScore, 0.0f);
+  int taken = 1;
+  while (true) {
+    for (int i = 0; i < NumSegments(share); ++i) {
+      const SegmentView<Traits> v(p, SegmentOf(p, n, share, i));
+      const bool tail = i == 0 && (share.num_segments & kFirstIsTail) != 0;
+      const bool split = i + 1 == NumSegments(share) && share.merge_first != share.merge_last;
+      RunSegment<Traits>(p, v, shared, stream, state, i + taken - 1, tail || split, n,
+                         tail ? n : share.merge_last);
     }
-    __syncthreads();
-
-    // The CTA's result: to the output, or to the CTAs that share the row.
-    const OutputRows<Traits> output{
-        static_cast<Q*>(p.out) + query0 * p.out_token_stride + int64_t{head0} * Traits::kHeadDim,
-        p.sinks ? p.sinks + head0 : nullptr, rows};
-    const bool tail = i == 0 && (work.num_segments & kFirstIsTail) != 0;
-    const bool split = i == num_segments - 1 && work.merge_first != work.merge_last;
-    const auto own = [&](int row, int d) {
-      return CombineWarps<Traits>(shared.out, shared.stats, row, d);
-    };
-    const int mine = rows.num_rows * (Traits::kHeadDim / 4);
-    if (!tail && !split) {
-      for (int x = thread; x < mine; x += Traits::kThreads) {
-        const int row = x / (Traits::kHeadDim / 4), d = x % (Traits::kHeadDim / 4) * 4;
-        output.Write(p, row, d, own(row, d));
-      }
-    } else {
-      const int last = tail ? cta : work.merge_last;
-      // A tail is never merged by its own CTA, so any earlier one stands for those that do.
-      const int owner = tail ? cta - 1 : work.merge_first;
-      const RowExchange<Traits> exchange(p.scratch, owner, last, cta, rows.num_rows);
-      for (int x = thread; x < mine; x += Traits::kThreads) {
-        const int row = x / (Traits::kHeadDim / 4), d = x % (Traits::kHeadDim / 4) * 4;
-        exchange.Give(row, d, own(row, d));
-      }
-      if (split) {
-        // The ring is drained: its memory holds the merge's intermediate values.
-        auto* stage = reinterpret_cast<Partial4*>(shared_bytes + Traits::kFixedBytes);
-        exchange.Take(p, output, own, stage, thread);
-      }
-    }
-    __syncthreads();  // before the next segment overwrites the partials
+    // A row of two shares: the other one was taken earlier and posted its part first thing.
+    if (share.merge_first == share.merge_last + 1) MergeShare<Traits>(p, n, share, shared);
+    if (only_share) break;
+    n = shares.Get(taken, lane);
+    if (n >= p.max_shares) break;
+    share = LoadShare(p, n);
+    if (NumSegments(share) == 0) break;
+    ++taken;
   }
+  // Rows of more shares, now that all are taken.
+  for (int k = 0; k < taken; ++k) {
+    n = k == 0 ? blockIdx.x : shares.Get(k, lane);
+    share = LoadShare(p, n);
+    if (share.merge_first > share.merge_last + 1) MergeShare<Traits>(p, n, share, shared);
+  }
+  if (!only_share) LeaveCounters(p);
 }
 
 }  // namespace slipstream::kernels

@@ -53,7 +53,8 @@ KernelStatus Validate(const PagedAttentionParams& p, const DecodePlanShape& shap
   if (kv.layout != KvLayout::kSwizzled || !size_ok || shape.group > 16 || p.max_query_len > 8) {
     return KernelStatus::kUnsupported;
   }
-  return KernelStatus::kOk;
+  // The list of shares a CTA may take is of fixed size.
+  return DecodeMaxShares(shape) <= 1024 ? KernelStatus::kOk : KernelStatus::kUnsupported;
 }
 
 int BlockShift(int block_size) {
@@ -79,7 +80,9 @@ KernelStatus DecodePrefetchSm90(const PagedAttentionParams& p, const DecodePlanS
   d.query_start = p.query_start;
   d.sinks = p.sinks;
   d.plan = static_cast<const DecodeSegment*>(plan);
-  d.scratch = static_cast<float*>(scratch);
+  d.counters = static_cast<uint32_t*>(scratch);
+  d.records = static_cast<float*>(scratch) + 32;
+  d.max_shares = DecodeMaxShares(shape);
   d.q_token_stride = p.q_token_stride;
   d.out_token_stride = p.out_token_stride;
   d.block_stride_bytes = p.kv.block_stride_bytes;

@@ -4,9 +4,10 @@
 // Between CTAs every word is its own message: the scratch rests at 0xFFFFFFFF, a NaN no arithmetic
 // produces, and a word that differs has arrived. So there is no fence, counter or second round
 // trip: a reader polls the words themselves, and puts the resting value back for the next launch.
-// The row is cut into units of 32 output values; each unit is merged by one of the CTAs for which
-// the row is the last work they have, so all of them share the merge. Readers wait for CTAs of the
-// same grid, which is why the grid must be resident at once (the launcher's grid is).
+// The row is cut into units of 32 output values; each unit is merged by one of the row's shares (all
+// but the one that holds its end), so the merge itself is shared. A CTA waits here only for shares
+// that were taken before its own, or when none is left to take; the launcher's grid is resident at
+// once, so every wait ends.
 #pragma once
 
 #include "kernels/cuda/attention/decode_prefetch_params.h"
@@ -125,51 +126,51 @@ __device__ __forceinline__ bool Arrived(const Words& w) {
          w.s[0] != kResting && w.s[1] != kResting;
 }
 
-// The split of one row over CTAs, as seen by one of them.
+// The split of one row over shares: numbers `last` (the row's end) to `first` (its start).
 template <typename Traits>
 class RowExchange {
  public:
-  // `first`..`last` share the row; `last` holds its tail and merges nothing.
-  __device__ RowExchange(float* scratch, int first, int last, int cta, int num_rows)
-      : scratch_(scratch), first_(first), last_(last), cta_(cta) {
+  __device__ RowExchange(float* records, int first, int last, int num_rows)
+      : records_(records), first_(first), last_(last) {
     units_ = num_rows * kUnitsPerRow;
-    mergers_ = min(last - first, units_);
+    mergers_ = min(first - last, units_);
   }
 
-  // The CTA's partial of four outputs: kept if this CTA merges them, posted otherwise.
-  __device__ __forceinline__ void Give(int row, int d, const Partial4& a) const {
-    const int unit = row * kUnitsPerRow + d / 32;
-    if (unit % mergers_ != cta_ - first_) Post(Record(cta_, unit), d % 32, a);
+  // Posts four outputs of share n's partial.
+  __device__ __forceinline__ void Give(int n, int row, int d, const Partial4& a) const {
+    Post(Record(n, row * kUnitsPerRow + d / 32), d % 32, a);
   }
 
-  // Merges and writes this CTA's units. `own(row, d)` is its partial; `stage` is shared memory for
-  // one Partial4 per thread. All threads call it.
-  template <typename Own>
-  __device__ void Take(const DecodeParams& p, const OutputRows<Traits>& rows, const Own& own,
+  // Merges and writes the units that fall to share n. `stage` is shared memory for one Partial4 per
+  // eight threads. All threads of the CTA call it.
+  __device__ void Take(const DecodeParams& p, const OutputRows<Traits>& rows, int n,
                        Partial4* stage, int thread) const {
-    const int me = cta_ - first_;
+    const int me = first_ - n;
     if (me >= mergers_) return;
     const int mine = (units_ - me + mergers_ - 1) / mergers_;  // units me, me + mergers_, ...
-    // Eight lanes read one unit of one CTA; the other thread groups take other CTAs or units.
+    // Eight lanes read one unit of one share; the other groups take other shares or other units.
     const int per_unit = GroupsPerUnit(mine);
     const int group = thread / 8, at = thread % 8 * 4;
     const int slot = group / per_unit, part = group % per_unit;
     for (int u0 = 0; u0 < mine; u0 += kGroups / per_unit) {
       const int unit = me + (u0 + slot) * mergers_;
       const bool real = u0 + slot < mine;
-      const int row = unit / kUnitsPerRow, d = unit % kUnitsPerRow * 32 + at;
-      Partial4 a = real && part == 0 ? own(row, d) : EmptyPartial();
+      Partial4 a = EmptyPartial();
       if (real) Collect(unit, at, part, per_unit, a);
-      __syncthreads();
-      stage[thread] = a;
-      __syncthreads();
-      if (real && part == 0) {
-        for (int i = 1; i < per_unit; ++i) {
-          const Partial4& b = stage[thread + i * 8];
-          Combine(a, b.max, b.sum, b.out);
+      __syncwarp();
+      for (int x = 8; x < 32 && x < 8 * per_unit; x *= 2) CombineLanes(a, x);
+      if (per_unit > 4) {
+        if (thread % 32 < 8) stage[thread / 32 * 8 + thread % 8] = a;
+        __syncthreads();
+        if (part == 0) {
+          for (int i = 1; i < per_unit / 4; ++i) {
+            const Partial4& b = stage[(thread / 32 + i) * 8 + thread % 8];
+            Combine(a, b.max, b.sum, b.out);
+          }
         }
-        rows.Write(p, row, d, a);
+        __syncthreads();
       }
+      if (real && part == 0) rows.Write(p, unit / kUnitsPerRow, unit % kUnitsPerRow * 32 + at, a);
     }
   }
 
@@ -184,27 +185,37 @@ class RowExchange {
     return n;
   }
 
-  // A CTA can hold the tail of one row and the start of another: two places, tail first.
-  __device__ __forceinline__ float* Record(int cta, int unit) const {
-    const int64_t place = int64_t{cta} * 2 + (cta == last_ ? 0 : 1);
-    return scratch_ + (place * kUnits + unit) * kRecordFloats;
+  __device__ static __forceinline__ void CombineLanes(Partial4& a, int x) {
+    Partial4 b;
+    b.max = __shfl_xor_sync(~0u, a.max, x);
+    b.sum = __shfl_xor_sync(~0u, a.sum, x);
+    b.out.x = __shfl_xor_sync(~0u, a.out.x, x);
+    b.out.y = __shfl_xor_sync(~0u, a.out.y, x);
+    b.out.z = __shfl_xor_sync(~0u, a.out.z, x);
+    b.out.w = __shfl_xor_sync(~0u, a.out.w, x);
+    Combine(a, b.max, b.sum, b.out);
   }
 
-  // Adds the records of the other CTAs, `step` apart from `part`, a few loads in flight at a time.
-  __device__ __forceinline__ void Collect(int unit, int at, int part, int step, Partial4& a) const {
+  // A share can hold the end of one row and the start of another: two places, the end first.
+  __device__ __forceinline__ float* Record(int n, int unit) const {
+    const int64_t place = int64_t{n} * 2 + (n == last_ ? 0 : 1);
+    return records_ + (place * kUnits + unit) * kRecordFloats;
+  }
+
+  // Adds the records of shares last_ + part, last_ + part + step, ..., a few loads in flight.
+  __device__ __forceinline__ void Collect(int unit, int at, int part, int step,
+                                          Partial4& a) const {
     constexpr int kInFlight = 4;
-    for (int c0 = first_ + part; c0 <= last_; c0 += kInFlight * step) {
+    for (int n0 = last_ + part; n0 <= first_; n0 += kInFlight * step) {
       Words w[kInFlight];
 #pragma unroll
       for (int i = 0; i < kInFlight; ++i) {
-        const int c = c0 + i * step;
-        if (c <= last_ && c != cta_) w[i] = Poll(Record(c, unit), at);
+        if (n0 + i * step <= first_) w[i] = Poll(Record(n0 + i * step, unit), at);
       }
 #pragma unroll
       for (int i = 0; i < kInFlight; ++i) {
-        const int c = c0 + i * step;
-        if (c > last_ || c == cta_) continue;
-        float* record = Record(c, unit);
+        if (n0 + i * step > first_) continue;
+        float* record = Record(n0 + i * step, unit);
         while (!Arrived(w[i])) w[i] = Poll(record, at);
         Reset(record, at);
         Combine(a, __uint_as_float(w[i].s[0]), __uint_as_float(w[i].s[1]),
@@ -222,8 +233,8 @@ class RowExchange {
     if (at == 0) *reinterpret_cast<uint2*>(record + 32) = make_uint2(kResting, kResting);
   }
 
-  float* scratch_;
-  int first_, last_, cta_, units_, mergers_;
+  float* records_;
+  int first_, last_, units_, mergers_;
 };
 
 }  // namespace slipstream::kernels

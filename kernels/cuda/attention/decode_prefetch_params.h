@@ -18,12 +18,14 @@ struct DecodeParams {
   const int32_t* query_start;
   const float* sinks;
   const DecodeSegment* plan;
-  float* scratch;
+  float* records;      // partial results of split rows
+  uint32_t* counters;  // [0] shares taken after the first round, [1] CTAs done; at rest 0xFFFFFFFF
   int64_t q_token_stride;
   int64_t out_token_stride;
   int64_t block_stride_bytes;
   int64_t head_stride_bytes;
   int32_t max_blocks;
+  int32_t max_shares;
   int32_t group;
   int32_t block_shift;  // log2(block_size / 16)
   int32_t sliding_window;

@@ -41,7 +41,11 @@ struct DecodeTraits {
   static constexpr int kQueueBytes = kWarps * kMaxAhead * kCopyLanes * 8;
   static constexpr int kMergeBytes = kWarps * kRows * kRowPitch * 4;
   static constexpr int kStatBytes = kWarps * kRows * 2 * 4;
-  static constexpr int kFixedBytes = kBarrierBytes + kQueueBytes + kMergeBytes + kStatBytes;
+  static constexpr int kMaxCtaShares = 1024;  // shares one CTA may take
+  static constexpr int kShareBytes = kMaxCtaShares * 4;
+  static constexpr int kStageOutBytes = kWarps * 8 * 32;  // RowExchange, one Partial4 per 8 lanes
+  static constexpr int kFixedBytes = kBarrierBytes + kQueueBytes + kMergeBytes + kStatBytes +
+                                     kShareBytes + kStageOutBytes;
   static constexpr int kSharedLimit = 232448;  // 227 KiB, compute capability 9.0
 
   static constexpr int MaxStages() {

@@ -205,6 +205,29 @@ TEST(DecodePrefetch, RingAndPrefetchDistanceChangeNothing) {
   }
 }
 
+// Enough tiles per CTA that shares are taken as CTAs finish: long rows over many shares, many rows,
+// and more query rows than one pass holds.
+TEST(DecodePrefetch, SharesTakenAsCtasFinish) {
+  for (int grid : {1, 2, 5, 13}) {
+    for (int distance : {0, 9}) {
+      AttentionSpec s = Spec("dynamic long " + std::to_string(grid), {30000, 0, 9000, 1});
+      s.grid = grid;
+      s.tuning.prefetch_distance = distance;
+      s.kv_heads = 1;
+      Check(s);
+      s = Spec("dynamic many " + std::to_string(grid), std::vector<int32_t>(40, 700));
+      s.grid = grid;
+      s.tuning.prefetch_distance = distance;
+      Check(s);
+      s.kv_len = std::vector<int32_t>(9, 2000);
+      s.query_len = std::vector<int32_t>(9, 5);
+      s.group = 16;
+      s.kv_heads = 1;
+      Check(s);
+    }
+  }
+}
+
 TEST(DecodePrefetch, AdjacentKeysAndValues) {
   AttentionSpec s = Spec("adjacent", {900, 16, 1, 2000});
   s.adjacent = true;

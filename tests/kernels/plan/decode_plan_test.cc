@@ -13,23 +13,24 @@ namespace {
 
 struct Plan {
   std::vector<DecodeSegment> words;
-  int grid = 0;
+  int max_shares = 0;
   DecodePlanResult result;
 
-  const DecodeCta& cta(int c) const {
-    return reinterpret_cast<const DecodeCta*>(words.data())[grid + c];
+  const DecodeShare& share(int n) const {
+    return reinterpret_cast<const DecodeShare*>(words.data())[max_shares + n];
   }
-  int num_segments(int c) const { return cta(c).num_segments & ~kFirstIsTail; }
-  bool first_is_tail(int c) const { return (cta(c).num_segments & kFirstIsTail) != 0; }
-  DecodeSegment segment(int c, int i) const {
-    return i == 0 ? words[c] : words[cta(c).rest_begin + i - 1];
+  int num_segments(int n) const { return NumSegments(share(n)); }
+  bool first_is_tail(int n) const { return (share(n).num_segments & kFirstIsTail) != 0; }
+  bool only_share(int n) const { return (share(n).num_segments & kOnlyShare) != 0; }
+  DecodeSegment segment(int n, int i) const {
+    return i == 0 ? words[n] : words[share(n).rest_begin + i - 1];
   }
 };
 
 Plan Build(const DecodePlanShape& shape, const std::vector<int32_t>& kv_len,
            const std::vector<int32_t>& query_len = {}) {
   Plan plan;
-  plan.grid = shape.grid;
+  plan.max_shares = DecodeMaxShares(shape);
   plan.words.resize(DecodePlanBytes(shape) / sizeof(DecodeSegment));
   plan.result =
       BuildDecodePlan(shape, {kv_len, query_len}, std::as_writable_bytes(std::span(plan.words)));
@@ -46,18 +47,18 @@ DecodePlanShape Shape(int kv_heads, int group, int max_seqs, int grid = 132) {
   return s;
 }
 
-// Every tile of every row exactly once, shares equal, and the merge fields as the kernel uses them.
+// Every tile of every row exactly once, fair shares, and the merge fields as the kernel uses them.
 void Check(const DecodePlanShape& shape, const std::vector<int32_t>& kv_len,
            const std::vector<int32_t>& query_len = {}) {
   const Plan plan = Build(shape, kv_len, query_len);
   ASSERT_EQ(plan.result.status, KernelStatus::kOk);
   ASSERT_LE(plan.result.used_bytes, DecodePlanBytes(shape));
   struct Piece {
-    int cta, index, begin, end;
+    int share, index, begin, end;
   };
   std::map<std::pair<int, int>, std::vector<Piece>> rows;
-  std::vector<int64_t> tiles(shape.grid);
-  for (int c = 0; c < shape.grid; ++c) {
+  std::vector<int64_t> tiles(plan.max_shares);
+  for (int c = 0; c < plan.max_shares; ++c) {
     for (int i = 0; i < plan.num_segments(c); ++i) {
       const DecodeSegment s = plan.segment(c, i);
       rows[{s.seq, s.head_pass}].push_back({c, i, s.tile_begin, s.tile_end});
@@ -78,7 +79,7 @@ void Check(const DecodePlanShape& shape, const std::vector<int32_t>& kv_len,
       for (int h = 0; h < shape.num_kv_heads; ++h) {
         ++num_rows;
         auto it = rows.find({static_cast<int>(s), h | pass << 16});
-        ASSERT_NE(it, rows.end()) << "no CTA writes sequence " << s;
+        ASSERT_NE(it, rows.end()) << "no share writes sequence " << s;
         auto& pieces = it->second;
         std::sort(pieces.begin(), pieces.end(),
                   [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
@@ -89,30 +90,51 @@ void Check(const DecodePlanShape& shape, const std::vector<int32_t>& kv_len,
           const Piece& piece = pieces[i];
           if (i > 0) {
             EXPECT_EQ(piece.begin, pieces[i - 1].end);
-            EXPECT_EQ(piece.cta, pieces[i - 1].cta + 1);
+            EXPECT_EQ(piece.share, pieces[i - 1].share - 1);
           }
           const bool split = pieces.size() > 1, tail = split && i + 1 == pieces.size();
-          const bool last_of_cta = piece.index + 1 == plan.num_segments(piece.cta);
-          EXPECT_EQ(plan.first_is_tail(piece.cta) && piece.index == 0, tail);
+          const bool last_of_share = piece.index + 1 == plan.num_segments(piece.share);
+          EXPECT_EQ(plan.first_is_tail(piece.share) && piece.index == 0, tail);
           if (split && !tail) {
-            EXPECT_TRUE(last_of_cta);
-            EXPECT_EQ(plan.cta(piece.cta).merge_first, pieces.front().cta);
-            EXPECT_EQ(plan.cta(piece.cta).merge_last, pieces.back().cta);
-          } else if (last_of_cta) {
-            EXPECT_EQ(plan.cta(piece.cta).merge_first, plan.cta(piece.cta).merge_last);
+            EXPECT_TRUE(last_of_share);
+            EXPECT_EQ(plan.share(piece.share).merge_first, pieces.front().share);
+            EXPECT_EQ(plan.share(piece.share).merge_last, pieces.back().share);
+          } else if (last_of_share) {
+            EXPECT_EQ(plan.share(piece.share).merge_first, plan.share(piece.share).merge_last);
           }
         }
       }
     }
   }
   EXPECT_EQ(rows.size(), num_rows);
-  const int64_t most = *std::max_element(tiles.begin(), tiles.end());
-  const int64_t shares = std::clamp<int64_t>(
-      (total + shape.min_tiles_per_cta - 1) / shape.min_tiles_per_cta, 1, shape.grid);
-  EXPECT_LE(most, (total + shares - 1) / shares);
+  // Shares of the first round differ by little; later rounds only where there is enough to do.
+  const auto first_end = tiles.begin() + shape.grid;
+  const int64_t most = *std::max_element(tiles.begin(), first_end);
+  const int64_t used = std::count_if(tiles.begin(), first_end, [](int64_t t) { return t > 0; });
+  const int64_t even = (total + shape.grid - 1) / shape.grid;
+  if (plan.only_share(0)) {
+    EXPECT_EQ(std::count(first_end, tiles.end(), 0), tiles.end() - first_end);
+    EXPECT_LE(most * std::max<int64_t>(used, 1),
+              std::max<int64_t>((even + 3) * shape.grid, total + used * shape.min_tiles_per_cta));
+  } else {
+    EXPECT_EQ(used, shape.grid);
+    EXPECT_LE(most - *std::min_element(tiles.begin(), first_end), 1);
+    EXPECT_LT(most, even);
+  }
 }
 
 TEST(DecodePlan, OneLongSequenceUsesEverySm) { Check(Shape(8, 4, 1), {4096}); }
+TEST(DecodePlan, LargeBatchesAreDealtOutAsCtasFinish) {
+  const auto shape = Shape(8, 4, 64);
+  Check(shape, std::vector<int32_t>(64, 4096));
+  EXPECT_FALSE(Build(shape, std::vector<int32_t>(64, 4096)).only_share(0));
+  EXPECT_TRUE(Build(shape, {4096}).only_share(0));
+}
+TEST(DecodePlan, SmallBatchesKeepRowsApart) {
+  const auto shape = Shape(8, 4, 1);
+  const Plan plan = Build(shape, {4096});
+  for (int n = 0; n < 132; ++n) EXPECT_EQ(plan.num_segments(n), n < 128 ? 1 : 0);
+}
 TEST(DecodePlan, OneTile) { Check(Shape(1, 8, 1), {1}); }
 TEST(DecodePlan, NoSequences) { Check(Shape(8, 4, 4), {}); }
 TEST(DecodePlan, AllEmpty) { Check(Shape(8, 4, 4), {0, 0, 0}); }
@@ -123,7 +145,9 @@ TEST(DecodePlan, RandomBatches) {
   std::mt19937 rng(1);
   for (int trial = 0; trial < 200; ++trial) {
     const int seqs = 1 + rng() % 40;
+    const bool large = trial % 4 == 0;
     DecodePlanShape shape = Shape(1 + rng() % 8, 1 + rng() % 16, seqs, 1 + rng() % 140);
+    shape.dynamic_shares = trial % 3 != 0;
     shape.max_query_len = 1 + rng() % 8;
     shape.min_tiles_per_cta = 1 + rng() % 9;
     shape.kv_dtype = rng() % 2 ? DType::kF8E4M3 : DType::kBF16;
@@ -132,7 +156,7 @@ TEST(DecodePlan, RandomBatches) {
     std::vector<int32_t> lens(seqs), queries(seqs);
     for (int s = 0; s < seqs; ++s) {
       queries[s] = rng() % (shape.max_query_len + 1);
-      lens[s] = rng() % 5 == 0 ? queries[s] : queries[s] + rng() % 3000;
+      lens[s] = rng() % 5 == 0 ? queries[s] : queries[s] + rng() % (large ? 60000 : 3000);
     }
     Check(shape, lens, queries);
   }

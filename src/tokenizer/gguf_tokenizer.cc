@@ -12,6 +12,7 @@
 #include "tokenizer/eog.h"
 #include "tokenizer/gguf_pre.h"
 #include "tokenizer/pipeline_tokenizer.h"
+#include "tokenizer/scored_vocab.h"
 #include "tokenizer/unicode.h"
 
 namespace slipstream {
@@ -24,7 +25,7 @@ using Rules = std::vector<ByteBpe::MergeRule>;
 
 class Builder {
  public:
-  explicit Builder(const GgufVocab& vocab) : vocab_(vocab) {}
+  Builder(const GgufVocab& vocab, const VocabExtras& extras) : vocab_(vocab), extras_(extras) {}
 
   Result<std::shared_ptr<const Tokenizer>> Build() {
     SLIP_RETURN_IF_ERROR(CheckSizes());
@@ -41,6 +42,9 @@ class Builder {
     }
     CollectAdded();
     table_.chat_template = vocab_.chat_template;
+    for (const int32_t id : extras_.eog_ids) {
+      if (id >= 0 && static_cast<size_t>(id) < vocab_.tokens.size()) table_.eog_ids.push_back(id);
+    }
     FindEndOfGeneration(table_);
     return std::make_shared<PipelineTokenizer>(std::move(table_), std::move(pipeline_));
   }
@@ -254,7 +258,7 @@ class Builder {
     for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
     const bool phi3 =
         name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
-    std::vector<AddedToken> added;
+    std::vector<AddedToken> added, late;
     for (size_t id = 0; id < vocab_.tokens.size(); ++id) {
       const GgufTokenType type = TypeOf(id);
       const bool special = type == GgufTokenType::kControl || type == GgufTokenType::kUnknown;
@@ -265,24 +269,32 @@ class Builder {
       token.id = static_cast<int32_t>(id);
       token.special = special;
       token.rstrip = phi3 && text != "<unk>" && text != "<s>" && text != "<|endoftext|>";
-      added.push_back(std::move(token));
+      const bool is_late = !special && extras_.user_defined_after_normalizer;
+      (is_late ? late : added).push_back(std::move(token));
     }
     pipeline_.raw_added = AddedTokens(std::move(added));
+    pipeline_.normalized_added = AddedTokens(std::move(late));
   }
 
   const GgufVocab& vocab_;
+  const VocabExtras& extras_;
   TokenTable table_;
   Pipeline pipeline_;
 };
 
 }  // namespace
 
-Result<std::shared_ptr<const Tokenizer>> MakeTokenizerFromGguf(const GgufVocab& vocab) {
+Result<std::shared_ptr<const Tokenizer>> MakeTokenizerFromVocab(const GgufVocab& vocab,
+                                                                const VocabExtras& extras) {
   try {
-    return Builder(vocab).Build();
+    return Builder(vocab, extras).Build();
   } catch (const std::bad_alloc&) {
     return Fail(ErrorCode::kResourceExhausted, "no memory for the vocabulary");
   }
+}
+
+Result<std::shared_ptr<const Tokenizer>> MakeTokenizerFromGguf(const GgufVocab& vocab) {
+  return MakeTokenizerFromVocab(vocab, {});
 }
 
 }  // namespace slipstream

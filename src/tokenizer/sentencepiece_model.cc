@@ -9,12 +9,132 @@
 
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/eog.h"
+#include "tokenizer/scored_vocab.h"
 #include "tokenizer/unicode.h"
 
 namespace slipstream {
 namespace {
 
 constexpr std::string_view kBlank = "\xE2\x96\x81";  // U+2581
+
+// What decides whether a model is plain byte pair encoding; defaults of sentencepiece_model.proto.
+struct Spec {
+  uint64_t model_type = 1;  // 1: unigram, 2: BPE
+  bool whitespace_as_suffix = false;
+  bool has_charsmap = false;
+  bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
+  std::vector<int32_t> piece_types;  // the values of GgufTokenType
+
+  bool IsPlainBpe() const {
+    return model_type == 2 && !whitespace_as_suffix && !has_charsmap && !remove_extra_whitespaces &&
+           escape_whitespaces;
+  }
+};
+
+// Fields of a serialized Protobuf message, one after another. The library has checked the message.
+class Fields {
+ public:
+  explicit Fields(std::string_view bytes) : bytes_(bytes) {}
+
+  bool Next() {
+    uint64_t tag = 0;
+    if (!Varint(tag)) return false;
+    number = tag >> 3;
+    varint = 0;
+    content = {};
+    switch (tag & 7) {
+      case 0:
+        return Varint(varint);
+      case 1:
+        return Take(8);
+      case 2: {
+        uint64_t size = 0;
+        return Varint(size) && Take(size);
+      }
+      case 5:
+        return Take(4);
+      default:
+        return false;
+    }
+  }
+
+  uint64_t number = 0, varint = 0;
+  std::string_view content;
+
+ private:
+  bool Varint(uint64_t& value) {
+    value = 0;
+    for (int shift = 0; shift < 64 && !bytes_.empty(); shift += 7) {
+      const uint8_t byte = static_cast<uint8_t>(bytes_.front());
+      bytes_.remove_prefix(1);
+      value |= static_cast<uint64_t>(byte & 0x7F) << shift;
+      if (byte < 0x80) return true;
+    }
+    return false;
+  }
+  bool Take(uint64_t size) {
+    if (size > bytes_.size()) return false;
+    content = bytes_.substr(0, size);
+    bytes_.remove_prefix(size);
+    return true;
+  }
+
+  std::string_view bytes_;
+};
+
+Spec SpecOf(std::string_view proto) {
+  Spec spec;
+  for (Fields model(proto); model.Next();) {
+    if (model.number == 1) {  // pieces
+      int32_t type = static_cast<int32_t>(GgufTokenType::kNormal);
+      for (Fields piece(model.content); piece.Next();) {
+        if (piece.number == 3) type = static_cast<int32_t>(piece.varint);
+      }
+      spec.piece_types.push_back(type);
+    } else if (model.number == 2) {  // trainer_spec
+      for (Fields trainer(model.content); trainer.Next();) {
+        if (trainer.number == 3) spec.model_type = trainer.varint;
+        if (trainer.number == 24) spec.whitespace_as_suffix = trainer.varint != 0;
+      }
+    } else if (model.number == 3) {  // normalizer_spec
+      for (Fields normalizer(model.content); normalizer.Next();) {
+        if (normalizer.number == 2) spec.has_charsmap = !normalizer.content.empty();
+        if (normalizer.number == 3) spec.add_dummy_prefix = normalizer.varint != 0;
+        if (normalizer.number == 4) spec.remove_extra_whitespaces = normalizer.varint != 0;
+        if (normalizer.number == 5) spec.escape_whitespaces = normalizer.varint != 0;
+      }
+    }
+  }
+  return spec;
+}
+
+// A plain BPE model (Llama 2, Mistral, Gemma) on our own merges: the same ids, ten times as fast.
+Result<std::shared_ptr<const Tokenizer>> MakeOwn(
+    const sentencepiece::SentencePieceProcessor& processor, const Spec& spec,
+    const HfSettings& settings) {
+  GgufVocab vocab;
+  vocab.model = "llama";
+  const auto named = [&](const std::string& token, int id) -> std::optional<int32_t> {
+    const int found = token.empty() ? id : processor.PieceToId(token);
+    const int chosen = found >= 0 && found != processor.unk_id() ? found : id;
+    return chosen >= 0 && chosen < processor.GetPieceSize() ? std::optional<int32_t>(chosen)
+                                                            : std::nullopt;
+  };
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    vocab.tokens.push_back(processor.IdToPiece(id));
+    vocab.scores.push_back(processor.GetScore(id));
+  }
+  vocab.token_types = spec.piece_types;
+  vocab.bos_id = named(settings.bos_token, processor.bos_id());
+  vocab.eos_id = named(settings.eos_token, processor.eos_id());
+  vocab.unk_id = named("", processor.unk_id());
+  vocab.add_bos = settings.add_bos.value_or(true);
+  vocab.add_eos = settings.add_eos.value_or(false);
+  vocab.add_space_prefix = spec.add_dummy_prefix;
+  vocab.chat_template = settings.chat_template;
+  return MakeTokenizerFromVocab(
+      vocab, {.user_defined_after_normalizer = true, .eog_ids = settings.eos_ids});
+}
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
@@ -119,6 +239,8 @@ Result<std::shared_ptr<const Tokenizer>> MakeSentencePieceTokenizer(const std::s
     auto processor = std::make_unique<sentencepiece::SentencePieceProcessor>();
     const auto status = processor->LoadFromSerializedProto({proto.data(), proto.size()});
     if (!status.ok()) return InvalidArgument("sentencepiece: " + status.ToString());
+    const Spec spec = SpecOf(proto);
+    if (spec.IsPlainBpe()) return MakeOwn(*processor, spec, settings);
     return std::make_shared<SentencePieceTokenizer>(std::move(processor), settings);
   } catch (const std::exception& e) {
     return InvalidArgument(std::string("sentencepiece: ") + e.what());

@@ -85,9 +85,9 @@ Status ActiveGeneration::CheckRequest() const {
   if (request_.prompts.empty()) return InvalidArgument("prompt is empty", "prompt");
   const auto limit = static_cast<size_t>(service_.config_.max_queued_requests);
   if (request_.prompts.size() > limit) {
-    return InvalidArgument(fmt::format("{} prompts in one request, the most is {}",
-                                       request_.prompts.size(), limit),
-                           "prompt");
+    return InvalidArgument(
+        fmt::format("{} prompts in one request, the most is {}", request_.prompts.size(), limit),
+        "prompt");
   }
   return ValidateSamplingParams(request_.params, service_.engine_.info().vocab_size);
 }
@@ -154,8 +154,8 @@ Status ActiveGeneration::PreparePrompt(size_t index) {
     if (request_.echo) prompt.text = std::move(*text);
   } else if (auto* render = std::get_if<RenderChat>(&source)) {
     SLIP_ASSIGN_OR_RETURN(const std::string text, (*render)());
-    SLIP_ASSIGN_OR_RETURN(prompt.ids, tokenizer.Encode(text, {.add_special_tokens = false,
-                                                              .parse_special = true}));
+    SLIP_ASSIGN_OR_RETURN(
+        prompt.ids, tokenizer.Encode(text, {.add_special_tokens = false, .parse_special = true}));
   } else {
     prompt.ids = std::move(std::get<std::vector<int32_t>>(source));
     const int64_t vocab_size = service_.engine_.info().vocab_size;

@@ -69,9 +69,9 @@ class ActiveGeneration final : public Generation,
     std::vector<SampledToken> logprobs;
     std::vector<TokenEvent> held;  // events that must wait for the prompt's logprobs
     int64_t num_tokens = 0;
-    bool queued = false;     // holds a place in the queue
-    bool scored = false;     // logprobs are here or not wanted
-    bool seen = false;       // its first event was counted
+    bool queued = false;  // holds a place in the queue
+    bool scored = false;  // logprobs are here or not wanted
+    bool seen = false;    // its first event was counted
   };
   struct Choice {
     std::optional<Detokenizer> detokenizer;  // made with the first event
@@ -115,7 +115,7 @@ class ActiveGeneration final : public Generation,
   bool length_limited_ = false;
   GenerationUsage usage_;
   const int64_t created_us_;
-  int64_t now_us_ = 0;  // of the batch in hand
+  int64_t now_us_ = 0;                                          // of the batch in hand
   std::vector<std::pair<int, std::vector<TokenEvent>>> early_;  // mail from before Accept
 };
 

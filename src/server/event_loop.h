@@ -28,7 +28,8 @@ class EventLoop {
   virtual const std::shared_ptr<Mailbox<StreamMail>>& mailbox() const = 0;
 };
 
-// Delivers what the engine has put into a loop's mailbox; the loop calls it on its thread when woken.
+// Delivers what the engine has put into a loop's mailbox; the loop calls it on its thread when
+// woken.
 void DeliverMail(Mailbox<StreamMail>& mailbox);
 
 }  // namespace slipstream

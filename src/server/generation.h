@@ -52,9 +52,9 @@ struct ChoiceDelta {
   std::string_view prompt_text;
   const std::vector<int32_t>* prompt_ids = nullptr;
   const std::vector<SampledToken>* prompt_logprobs = nullptr;
-  FinishReason finish = FinishReason::kNone;         // kStop, kLength: the choice's last delta
-  const std::string* stop_string = nullptr;          // kStop by a stop string
-  int32_t stop_token = -1;                           // kStop by a token
+  FinishReason finish = FinishReason::kNone;  // kStop, kLength: the choice's last delta
+  const std::string* stop_string = nullptr;   // kStop by a stop string
+  int32_t stop_token = -1;                    // kStop by a token
 };
 
 class GenerationObserver {
@@ -62,7 +62,7 @@ class GenerationObserver {
   virtual ~GenerationObserver() = default;
   virtual void OnAccepted() {}  // validation is over, the engine has all prompts
   virtual void OnDelta(const ChoiceDelta& delta) = 0;
-  virtual void OnFlush() {}     // the deltas known by now have been told
+  virtual void OnFlush() {}  // the deltas known by now have been told
   virtual void OnFinished(const GenerationUsage& usage) = 0;
   virtual void OnError(const Error& error) = 0;
 };

@@ -86,9 +86,8 @@ void ActiveGeneration::AppendText(Choice* choice, const TokenEvent& event, std::
                                   std::optional<int>* stopped) {
   if (!choice->detokenizer) {
     choice->detokenizer.emplace(
-        service_.tokenizer_,
-        DetokenizeOptions{.skip_special_tokens = request_.skip_special_tokens,
-                          .at_text_start = false});
+        service_.tokenizer_, DetokenizeOptions{.skip_special_tokens = request_.skip_special_tokens,
+                                               .at_text_start = false});
     if (!request_.stop.empty()) {
       choice->matcher.emplace(request_.stop, request_.include_stop_str_in_output);
     }

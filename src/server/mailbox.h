@@ -16,7 +16,9 @@ template <typename T>
 class Mailbox {
  public:
   explicit Mailbox(std::function<void()> wake) : wake_(std::move(wake)) {}
-  ~Mailbox() { TakeAll([](T&&) {}); }
+  ~Mailbox() {
+    TakeAll([](T&&) {});
+  }
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
 

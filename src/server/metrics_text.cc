@@ -27,7 +27,8 @@ class Page {
       : label_(fmt::format("model_name=\"{}\"", LabelValue(model_name))) {}
 
   void Head(std::string_view name, std::string_view type, std::string_view help) {
-    text_ += fmt::format("# HELP slipstream_{0} {1}\n# TYPE slipstream_{0} {2}\n", name, help, type);
+    text_ +=
+        fmt::format("# HELP slipstream_{0} {1}\n# TYPE slipstream_{0} {2}\n", name, help, type);
   }
   template <typename T>
   void Sample(std::string_view name, T value, std::string_view more = {}) {
@@ -63,7 +64,8 @@ class Page {
 
 void AddEngine(Page& page, const EngineMetrics& e, int block_size_tokens) {
   page.Gauge("num_requests_running", "Sequences in the running batch", e.running_sequences.value());
-  page.Gauge("num_requests_waiting", "Sequences waiting in the engine", e.waiting_sequences.value());
+  page.Gauge("num_requests_waiting", "Sequences waiting in the engine",
+             e.waiting_sequences.value());
   const double total = e.kv_blocks_total.value();
   page.Gauge("kv_blocks_total", "KV cache blocks in the pool", total);
   page.Gauge("kv_blocks_used", "KV cache blocks held by sequences", e.kv_blocks_used.value());

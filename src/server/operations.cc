@@ -28,8 +28,7 @@ void AddOperationRoutes(Service& service, Router* router) {
   // must not be killed for it.
   Add(router, "/health", [&service] {
     const Status health = service.Health();
-    return health ? Text("{\"status\":\"ok\"}", "application/json")
-                  : ErrorResponse(health.error());
+    return health ? Text("{\"status\":\"ok\"}", "application/json") : ErrorResponse(health.error());
   });
   // Willing to take new requests.
   Add(router, "/ready", [&service] {

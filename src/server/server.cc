@@ -4,9 +4,11 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/grpc/grpc_server.h"
 #include "server/http/listener.h"
 #include "server/openai/routes.h"
 #include "server/operations.h"
@@ -36,13 +38,17 @@ class ServerImpl final : public Server {
     AddModelRoutes(*service_, &router);
     AddTokenizeRoutes(*service_, &router);
     AddOperationRoutes(*service_, &router);
-    SLIP_ASSIGN_OR_RETURN(listener_, HttpListener::Start(service_->config(), std::move(router),
-                                                         service_->metrics()));
+    SLIP_ASSIGN_OR_RETURN(
+        listener_, HttpListener::Start(service_->config(), std::move(router), service_->metrics()));
+    if (service_->config().grpc_port == 0) return {};
+    std::vector<EventLoop*> loops;
+    for (int i = 0; i < listener_->num_loops(); ++i) loops.push_back(&listener_->loop(i));
+    SLIP_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(*service_, std::move(loops)));
     return {};
   }
 
   uint16_t http_port() const override { return listener_->port(); }
-  uint16_t grpc_port() const override { return 0; }
+  uint16_t grpc_port() const override { return grpc_ ? grpc_->port() : 0; }
 
   void BeginDrain(double grace_seconds) override {
     {
@@ -52,6 +58,7 @@ class ServerImpl final : public Server {
     }
     service_->BeginDrain();
     listener_->BeginDrain();
+    if (grpc_) grpc_->BeginDrain();
     changed_.notify_all();
   }
 
@@ -79,6 +86,7 @@ class ServerImpl final : public Server {
     service_->BeginDrain();
     if (listener_) {
       service_->AbortAll({ErrorCode::kUnavailable, "the server is shutting down", {}});
+      if (grpc_) grpc_->Stop();
       // Encoding in progress ends first: it posts to the loops.
       service_->Shutdown();
       listener_->Stop();
@@ -94,6 +102,7 @@ class ServerImpl final : public Server {
 
   std::shared_ptr<Service> service_;
   std::unique_ptr<HttpListener> listener_;
+  std::unique_ptr<GrpcServer> grpc_;  // runs on the listener's loops
   std::mutex mutex_;
   std::condition_variable changed_;
   int64_t drain_deadline_us_ = 0;

@@ -1,5 +1,8 @@
 #include "server/http/connection.h"
 
+#include <fmt/core.h>
+
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -11,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/api_keys.h"
 #include "server/http/http_errors.h"
 
 namespace slipstream {
@@ -27,10 +31,10 @@ constexpr size_t kMaxLingerBytes = size_t{256} << 20;
 
 HttpResponse ResponseToBrokenRequest(const beast::error_code& ec, const ServerConfig& config) {
   if (ec == http::error::body_limit) {
-    return ErrorResponse(413,
-                         "the body is larger than the limit of " +
-                             std::to_string(config.max_body_bytes) + " bytes",
-                         "body_too_large");
+    return ErrorResponse(
+        413,
+        "the body is larger than the limit of " + std::to_string(config.max_body_bytes) + " bytes",
+        "body_too_large");
   }
   if (ec == http::error::header_limit) {
     return ErrorResponse(431, "the headers are larger than the limit of " +
@@ -43,15 +47,6 @@ HttpResponse ResponseToBrokenRequest(const beast::error_code& ec, const ServerCo
 bool IsClientsFault(const beast::error_code& ec) {
   return ec.category() == http::make_error_code(http::error::bad_method).category() &&
          ec != http::error::end_of_stream && ec != http::error::partial_message;
-}
-
-// Takes as long for a wrong key as for the right one.
-bool EqualInConstantTime(std::string_view a, std::string_view b) {
-  unsigned char difference = a.size() == b.size() ? 0 : 1;
-  for (size_t i = 0; i < a.size(); ++i) {
-    difference |= static_cast<unsigned char>(a[i] ^ (i < b.size() ? b[i] : 0));
-  }
-  return difference == 0;
 }
 
 }  // namespace
@@ -195,18 +190,22 @@ void Connection::CheckHead(const Reading& reading) {
   Router::Match match = context_.router.Find(request_.method, request_.path);
   route_ = match.route;
   if (route_ == nullptr && request_.method == "OPTIONS" && context_.config.cors) {
-    refusal_ = HttpResponse{204, "", "", {{"access-control-allow-methods", "GET, POST, OPTIONS"},
-                                          {"access-control-allow-headers", "*"},
-                                          {"access-control-max-age", "600"}}};
+    refusal_ = HttpResponse{204,
+                            "",
+                            "",
+                            {{"access-control-allow-methods", "GET, POST, OPTIONS"},
+                             {"access-control-allow-headers", "*"},
+                             {"access-control-max-age", "600"}}};
   } else if (route_ == nullptr && match.allow.empty()) {
-    refusal_ = ErrorResponse(404, "there is no route " + request_.path.substr(0, 200),
-                             "unknown_route");
+    refusal_ =
+        ErrorResponse(404, "there is no route " + request_.path.substr(0, 200), "unknown_route");
   } else if (route_ == nullptr) {
     refusal_ = ErrorResponse(
         405, request_.path + " does not take " + request_.method + ", only " + match.allow,
         "method_not_allowed");
     refusal_->headers.emplace_back("allow", match.allow);
-  } else if (route_->needs_key && !KeyIsKnown()) {
+  } else if (route_->needs_key &&
+             !ApiKeyIsKnown(context_.config.api_keys, request_.authorization)) {
     refusal_ = ErrorResponse({ErrorCode::kUnauthenticated,
                               request_.authorization.empty()
                                   ? "an API key is needed: Authorization: Bearer KEY"
@@ -217,19 +216,6 @@ void Connection::CheckHead(const Reading& reading) {
     refusal_ = ErrorResponse(415, "content-encoding is not supported; send the body as it is",
                              "unsupported_content_encoding");
   }
-}
-
-bool Connection::KeyIsKnown() const {
-  if (context_.config.api_keys.empty()) return true;
-  constexpr std::string_view kScheme = "bearer ";
-  std::string_view given = request_.authorization;
-  if (given.size() < kScheme.size() || !beast::iequals(given.substr(0, kScheme.size()), kScheme)) {
-    return false;
-  }
-  given.remove_prefix(kScheme.size());
-  bool known = false;
-  for (const std::string& key : context_.config.api_keys) known |= EqualInConstantTime(given, key);
-  return known;
 }
 
 void Connection::RefuseAndClose(HttpResponse response) {

@@ -51,7 +51,6 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void TakeHead(const Reading& reading);
   void CheckHead(const Reading& reading);
   void RefuseAndClose(HttpResponse response);
-  bool KeyIsKnown() const;
   void Dispatch();
 
   void WatchPeer();
@@ -80,10 +79,10 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   bool open_ = false;      // between Dispatch and the last byte written
   bool answered_ = false;  // Respond or EndStream was called
   bool streaming_ = false;
-  bool chunked_ = false;   // false: HTTP/1.0, the close ends the body
+  bool chunked_ = false;  // false: HTTP/1.0, the close ends the body
   bool is_head_ = false;
   bool keep_alive_ = true;
-  bool linger_ = false;    // unread input: see Linger
+  bool linger_ = false;  // unread input: see Linger
 
   // Output: body_ -> (framing) -> pending_ -> inflight_ -> socket.
   std::string body_, pending_, inflight_;

@@ -28,8 +28,7 @@ void Connection::SetHooks(std::shared_ptr<ExchangeHooks> hooks) {
   if (open_ && !answered_) hooks_ = std::move(hooks);
 }
 
-void Connection::AppendHead(int status, std::string_view content_type,
-                            const HttpHeaders& headers) {
+void Connection::AppendHead(int status, std::string_view content_type, const HttpHeaders& headers) {
   ServerMetrics& metrics = context_.metrics;
   (status < 400   ? metrics.http_responses_2xx_total
    : status < 500 ? metrics.http_responses_4xx_total

@@ -10,31 +10,45 @@ constexpr size_t kMaxParamBytes = 128;
 
 std::string_view TypeOf(int status) {
   switch (status) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 429: return "rate_limit_error";
-    case 501: return "not_implemented_error";
-    case 503: return "service_unavailable_error";
-    case 504: return "timeout_error";
-    default: return status >= 500 ? "internal_server_error" : "invalid_request_error";
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 429:
+      return "rate_limit_error";
+    case 501:
+      return "not_implemented_error";
+    case 503:
+      return "service_unavailable_error";
+    case 504:
+      return "timeout_error";
+    default:
+      return status >= 500 ? "internal_server_error" : "invalid_request_error";
   }
 }
 
 std::string_view CodeOf(const Error& error) {
   switch (error.code) {
-    case ErrorCode::kUnauthenticated: return "invalid_api_key";
-    case ErrorCode::kNotFound: return error.param == "model" ? "model_not_found" : "not_found";
-    case ErrorCode::kResourceExhausted: return "rate_limit_exceeded";
-    case ErrorCode::kUnavailable: return "service_unavailable";
-    case ErrorCode::kDeadlineExceeded: return "timeout";
+    case ErrorCode::kUnauthenticated:
+      return "invalid_api_key";
+    case ErrorCode::kNotFound:
+      return error.param == "model" ? "model_not_found" : "not_found";
+    case ErrorCode::kResourceExhausted:
+      return "rate_limit_exceeded";
+    case ErrorCode::kUnavailable:
+      return "service_unavailable";
+    case ErrorCode::kDeadlineExceeded:
+      return "timeout";
     case ErrorCode::kInvalidArgument:
       // Clients look for this code and for the words of the message.
       if (error.message.find("maximum context length") != std::string::npos) {
         return "context_length_exceeded";
       }
       return "";
-    default: return "";
+    default:
+      return "";
   }
 }
 
@@ -50,37 +64,62 @@ void AddRetryHeaders(HttpResponse* response) {
 
 int HttpStatusOf(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument: return 400;
-    case ErrorCode::kFailedPrecondition: return 400;
-    case ErrorCode::kUnauthenticated: return 401;
-    case ErrorCode::kNotFound: return 404;
-    case ErrorCode::kResourceExhausted: return 429;
-    case ErrorCode::kUnimplemented: return 501;
+    case ErrorCode::kInvalidArgument:
+      return 400;
+    case ErrorCode::kFailedPrecondition:
+      return 400;
+    case ErrorCode::kUnauthenticated:
+      return 401;
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kResourceExhausted:
+      return 429;
+    case ErrorCode::kUnimplemented:
+      return 501;
     case ErrorCode::kCancelled:
-    case ErrorCode::kUnavailable: return 503;
-    case ErrorCode::kDeadlineExceeded: return 504;
-    default: return 500;
+    case ErrorCode::kUnavailable:
+      return 503;
+    case ErrorCode::kDeadlineExceeded:
+      return 504;
+    default:
+      return 500;
   }
 }
 
 std::string_view ReasonPhrase(int status) {
   switch (status) {
-    case 200: return "OK";
-    case 204: return "No Content";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 413: return "Content Too Large";
-    case 415: return "Unsupported Media Type";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    default: return "Error";
+    case 200:
+      return "OK";
+    case 204:
+      return "No Content";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 415:
+      return "Unsupported Media Type";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    default:
+      return "Error";
   }
 }
 

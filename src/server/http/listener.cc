@@ -54,8 +54,8 @@ class ListenerImpl final : public HttpListener {
     };
     error_code ec;
     tcp::resolver resolver(shards_[0]->io());
-    const auto found = resolver.resolve(config.host, std::to_string(config.port),
-                                        tcp::resolver::passive, ec);
+    const auto found =
+        resolver.resolve(config.host, std::to_string(config.port), tcp::resolver::passive, ec);
     if (ec || found.empty()) return fail(ec ? ec : asio::error::host_not_found);
     const tcp::endpoint endpoint = found.begin()->endpoint();
     acceptor_->open(endpoint.protocol(), ec);
@@ -151,8 +151,8 @@ class ListenerImpl final : public HttpListener {
 
 }  // namespace
 
-Result<std::unique_ptr<HttpListener>> HttpListener::Start(const ServerConfig& config,
-                                                          Router router, ServerMetrics& metrics) {
+Result<std::unique_ptr<HttpListener>> HttpListener::Start(const ServerConfig& config, Router router,
+                                                          ServerMetrics& metrics) {
   try {
     auto listener = std::make_unique<ListenerImpl>(config, std::move(router), metrics);
     SLIP_RETURN_IF_ERROR(listener->Bind());

@@ -39,9 +39,8 @@ Shard::Shard(HttpContext& context)
       ticker_(io_.get_executor()),
       tick_length_(TickLength(context.config)),
       tick_us_(NowUs()) {
-  mailbox_ = std::make_shared<Mailbox<StreamMail>>([this] {
-    asio::post(io_, [mailbox = mailbox_] { DeliverMail(*mailbox); });
-  });
+  mailbox_ = std::make_shared<Mailbox<StreamMail>>(
+      [this] { asio::post(io_, [mailbox = mailbox_] { DeliverMail(*mailbox); }); });
 }
 
 Shard::~Shard() {

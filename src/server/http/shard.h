@@ -25,8 +25,9 @@ namespace slipstream {
 namespace asio = boost::asio;
 using IoExecutor = asio::io_context::executor_type;
 using TcpSocket = asio::basic_stream_socket<asio::ip::tcp, IoExecutor>;
-using IoTimer = asio::basic_waitable_timer<std::chrono::steady_clock,
-                                           asio::wait_traits<std::chrono::steady_clock>, IoExecutor>;
+using IoTimer =
+    asio::basic_waitable_timer<std::chrono::steady_clock,
+                               asio::wait_traits<std::chrono::steady_clock>, IoExecutor>;
 template <typename T>
 using IoTask = asio::awaitable<T, IoExecutor>;
 

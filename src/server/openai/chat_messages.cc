@@ -93,9 +93,9 @@ Result<Json> NormalizeMessage(const Json& message, const std::string& where) {
   } else if (content != nullptr && content->is_string()) {
     out["content"] = *content;
   } else if (content != nullptr) {
-    return InvalidArgument(where + ".content must be a string or an array of parts, not " +
-                               Shown(*content),
-                           where + ".content");
+    return InvalidArgument(
+        where + ".content must be a string or an array of parts, not " + Shown(*content),
+        where + ".content");
   } else if (*role == "assistant" && calls != nullptr && !calls->empty()) {
     out["content"] = "";
   } else {

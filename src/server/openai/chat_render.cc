@@ -12,9 +12,10 @@ Result<std::string> CutAfterFinalMessage(std::string rendered, const Json& messa
   const Json& last = messages.back();
   const std::string& content = last["content"].get_ref<const std::string&>();
   if (last["role"] != "assistant" || content.empty()) {
-    return InvalidArgument("continue_final_message needs an assistant message with content at the "
-                           "end of messages",
-                           "continue_final_message");
+    return InvalidArgument(
+        "continue_final_message needs an assistant message with content at the "
+        "end of messages",
+        "continue_final_message");
   }
   const size_t at = rendered.rfind(content);
   if (at == std::string::npos) {

@@ -12,8 +12,8 @@ namespace slipstream {
 class ChatTemplate;
 
 struct ChatInput {
-  Json messages;  // normalized
-  Json tools;     // null: none
+  Json messages;                // normalized
+  Json tools;                   // null: none
   Json extra = Json::object();  // chat_template_kwargs
   bool add_generation_prompt = true;
   bool continue_final_message = false;

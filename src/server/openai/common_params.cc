@@ -33,7 +33,8 @@ void ReadSampling(FieldReader& reader, SamplingParams* params) {
   }
   params->seed = reader.Integer("seed", std::numeric_limits<int64_t>::min(),
                                 std::numeric_limits<int64_t>::max());
-  if (auto v = reader.Integer("min_tokens", 0, kInt32Max)) params->min_tokens = static_cast<int>(*v);
+  if (auto v = reader.Integer("min_tokens", 0, kInt32Max))
+    params->min_tokens = static_cast<int>(*v);
   if (auto v = reader.Bool("ignore_eos")) params->ignore_eos = *v;
 }
 
@@ -46,8 +47,8 @@ void ReadLogitBias(FieldReader& reader, SamplingParams* params) {
                        key.find_first_not_of("0123456789") == std::string::npos;
     if (is_id) id = std::stoll(key);
     if (!is_id || id > kInt32Max) {
-      return reader.Reject("logit_bias", fmt::format("has the key {}, not a token id",
-                                                     Shown(Json(key))));
+      return reader.Reject("logit_bias",
+                           fmt::format("has the key {}, not a token id", Shown(Json(key))));
     }
     if (!value.is_number() || !(value.get<double>() >= -100 && value.get<double>() <= 100)) {
       return reader.Reject("logit_bias", fmt::format("of token {} must be a number between -100 "
@@ -62,8 +63,8 @@ void ReadStops(FieldReader& reader, GenerateRequest* request) {
   if (const Json* stop = reader.Any("stop")) {
     const Json list = stop->is_array() ? *stop : Json::array({*stop});
     if (list.size() > kMaxStops) {
-      return reader.Reject("stop", fmt::format("has {} strings, the most is {}", list.size(),
-                                               kMaxStops));
+      return reader.Reject("stop",
+                           fmt::format("has {} strings, the most is {}", list.size(), kMaxStops));
     }
     for (const Json& text : list) {
       if (!text.is_string()) {
@@ -141,14 +142,14 @@ void RejectUnsupported(FieldReader& reader) {
       return reader.Reject("response_format", "needs a type: text, json_object or json_schema");
     }
     if (*type != "text") {
-      return reader.Reject("response_format",
-                           "of type " + Shown(*type) + " is not supported by this server, only "
-                           "\"text\"; the answer would not be constrained");
+      return reader.Reject("response_format", "of type " + Shown(*type) +
+                                                  " is not supported by this server, only "
+                                                  "\"text\"; the answer would not be constrained");
     }
   }
-  for (const char* name : {"guided_json", "guided_regex", "guided_choice", "guided_grammar",
-                           "structured_outputs", "grammar", "json_schema", "functions",
-                           "function_call"}) {
+  for (const char* name :
+       {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
+        "grammar", "json_schema", "functions", "function_call"}) {
     if (reader.Any(name) != nullptr) {
       reader.Reject(name, "is not supported by this server; the answer would not be constrained");
     }

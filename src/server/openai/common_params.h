@@ -17,9 +17,9 @@ struct ResponseOptions {
   std::string model;  // as the client named it
   int64_t created = 0;
   bool stream = false;
-  bool include_usage = false;      // one more chunk, with no choices
-  bool continuous_usage = false;   // in every chunk
-  int num_logprobs = -1;           // -1: none
+  bool include_usage = false;     // one more chunk, with no choices
+  bool continuous_usage = false;  // in every chunk
+  int num_logprobs = -1;          // -1: none
   std::vector<std::string> ignored_fields;
 };
 

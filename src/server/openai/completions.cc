@@ -20,8 +20,8 @@ constexpr int kMaxLogprobs = 20;
 
 class CompletionResponder final : public Responder {
  public:
-  CompletionResponder(Service& service, std::shared_ptr<Exchange> exchange,
-                      ResponseOptions options, int num_choices)
+  CompletionResponder(Service& service, std::shared_ptr<Exchange> exchange, ResponseOptions options,
+                      int num_choices)
       : Responder(service, std::move(exchange), std::move(options)) {
     for (int i = 0; i < num_choices; ++i) choices_.emplace_back(*service.tokenizer());
     object_ = "{\"id\":";
@@ -176,8 +176,8 @@ Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpReque
   ReadCommonFields(reader, service.model(), &request, &parsed.options);
   ReadPrompts(reader, &request);
   constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
-  params.max_tokens = static_cast<int>(
-      reader.Integer("max_tokens", 0, kMaxTokens).value_or(kDefaultMaxTokens));
+  params.max_tokens =
+      static_cast<int>(reader.Integer("max_tokens", 0, kMaxTokens).value_or(kDefaultMaxTokens));
   if (auto v = reader.Integer("max_completion_tokens", 0, kMaxTokens)) {
     params.max_tokens = static_cast<int>(*v);
   }
@@ -203,8 +203,8 @@ void AddCompletionRoutes(Service& service, Router* router) {
                [&service](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
                  auto parsed = ParseCompletion(service, http);
                  if (!parsed) return exchange->Respond(ErrorResponse(parsed.error()));
-                 const int num_choices = static_cast<int>(parsed->request.prompts.size()) *
-                                         parsed->request.num_choices;
+                 const int num_choices =
+                     static_cast<int>(parsed->request.prompts.size()) * parsed->request.num_choices;
                  auto responder = std::make_shared<CompletionResponder>(
                      service, exchange, std::move(parsed->options), num_choices);
                  responder->Run(std::move(parsed->request));

@@ -122,9 +122,14 @@ void AppendUsage(std::string* out, const GenerationUsage& usage) {
 
 void AppendFinishReason(std::string* out, FinishReason finish) {
   switch (finish) {
-    case FinishReason::kStop: out->append("\"stop\""); return;
-    case FinishReason::kLength: out->append("\"length\""); return;
-    default: out->append("null");
+    case FinishReason::kStop:
+      out->append("\"stop\"");
+      return;
+    case FinishReason::kLength:
+      out->append("\"length\"");
+      return;
+    default:
+      out->append("null");
   }
 }
 

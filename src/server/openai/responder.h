@@ -1,7 +1,7 @@
 // Between a Generation and an Exchange: answers whole or as server-sent events, turns a client that
-// left into a cancel, keeps silent streams alive. Chat and text completions derive their shapes from
-// it. Loop thread only; lives until its exchange has ended. Source: the WHATWG event stream format,
-// and what OpenAI clients expect of it.
+// left into a cancel, keeps silent streams alive. Chat and text completions derive their shapes
+// from it. Loop thread only; lives until its exchange has ended. Source: the WHATWG event stream
+// format, and what OpenAI clients expect of it.
 #pragma once
 
 #include <memory>

@@ -9,10 +9,10 @@
 
 namespace slipstream {
 
-void AddChatRoutes(Service& service, Router* router);         // POST /v1/chat/completions
-void AddCompletionRoutes(Service& service, Router* router);   // POST /v1/completions
-void AddModelRoutes(Service& service, Router* router);        // GET /v1/models, /v1/models/{id}
-void AddTokenizeRoutes(Service& service, Router* router);     // POST /tokenize, /detokenize
+void AddChatRoutes(Service& service, Router* router);        // POST /v1/chat/completions
+void AddCompletionRoutes(Service& service, Router* router);  // POST /v1/completions
+void AddModelRoutes(Service& service, Router* router);       // GET /v1/models, /v1/models/{id}
+void AddTokenizeRoutes(Service& service, Router* router);    // POST /tokenize, /detokenize
 
 // What a JSON endpoint asks of a request before its body is parsed.
 Status CheckJsonContent(const HttpRequest& request);

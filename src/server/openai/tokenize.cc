@@ -62,10 +62,9 @@ Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRe
     if (!prompt) {
       SLIP_ASSIGN_OR_RETURN(text, RenderChatInput(service.chat_template(), chat));
     }
-    SLIP_ASSIGN_OR_RETURN(
-        const std::vector<int32_t> ids,
-        service.tokenizer()->Encode(
-            text, {.add_special_tokens = add_special, .parse_special = true}));
+    SLIP_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                          service.tokenizer()->Encode(
+                              text, {.add_special_tokens = add_special, .parse_special = true}));
     std::string out = fmt::format("{{\"count\":{},\"max_model_len\":{},\"tokens\":[", ids.size(),
                                   service.model().max_model_len);
     for (size_t i = 0; i < ids.size(); ++i) {

@@ -1,0 +1,156 @@
+#include "server/grpc/grpc_server.h"
+
+#include <fmt/core.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+#include "server/api_keys.h"
+#include "server/grpc/generate_call.h"
+#include "slipstream/v1/inference.grpc.pb.h"
+
+namespace slipstream {
+namespace {
+
+bool KeyIsKnown(const Service& service, const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  return ApiKeyIsKnown(service.config().api_keys,
+                       found == metadata.end()
+                           ? std::string_view()
+                           : std::string_view(found->second.data(), found->second.size()));
+}
+
+// `Service` alone would be the generated base's member class here.
+class InferenceService final : public v1::Inference::CallbackService {
+ public:
+  InferenceService(slipstream::Service& service, std::vector<EventLoop*> loops)
+      : service_(service), loops_(std::move(loops)) {}
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
+      grpc::CallbackServerContext* context, const v1::GenerateRequest* message) override {
+    EventLoop& loop = *loops_[next_loop_.fetch_add(1) % loops_.size()];
+    auto call = std::make_shared<GenerateCall>(service_, loop);
+    if (!KeyIsKnown(service_, *context)) {
+      call->Refuse({ErrorCode::kUnauthenticated, "an API key is needed", {}});
+    } else if (auto request = ParseGenerateRequest(service_, *message); !request) {
+      call->Refuse(request.error());
+    } else {
+      call->Start(std::move(*request));
+    }
+    return call.get();  // it holds itself until OnDone
+  }
+
+  grpc::ServerUnaryReactor* Health(grpc::CallbackServerContext* context, const v1::HealthRequest*,
+                                   v1::HealthResponse* response) override {
+    const Status health = service_.Health();
+    response->set_healthy(health.has_value());
+    response->set_ready(health.has_value() && !service_.draining());
+    if (!health) {
+      response->set_reason(health.error().message);
+    } else if (service_.draining()) {
+      response->set_reason("the server is shutting down");
+    }
+    return Reply(context, grpc::Status::OK);
+  }
+
+  grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
+                                         const v1::GetModelInfoRequest*,
+                                         v1::GetModelInfoResponse* response) override {
+    if (!KeyIsKnown(service_, *context)) {
+      return Reply(context, {grpc::StatusCode::UNAUTHENTICATED, "an API key is needed"});
+    }
+    const ModelInfo& model = service_.model();
+    response->set_name(model.name);
+    for (const std::string& alias : model.aliases) response->add_aliases(alias);
+    response->set_max_model_len(model.max_model_len);
+    const ExecutorInfo& info = service_.engine().info();
+    response->set_vocab_size(static_cast<int32_t>(info.vocab_size));
+    for (const int32_t id : info.eos_token_ids) response->add_eos_token_ids(id);
+    response->set_version(SLIPSTREAM_VERSION);
+    return Reply(context, grpc::Status::OK);
+  }
+
+ private:
+  static grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context,
+                                         const grpc::Status& status) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(status);
+    return reactor;
+  }
+
+  slipstream::Service& service_;
+  const std::vector<EventLoop*> loops_;
+  std::atomic<size_t> next_loop_{0};
+};
+
+class GrpcServerImpl final : public GrpcServer {
+ public:
+  GrpcServerImpl(Service& service, std::vector<EventLoop*> loops)
+      : inference_(service, std::move(loops)) {}
+  ~GrpcServerImpl() override { Stop(); }
+
+  Status Listen(const ServerConfig& config) {
+    static std::once_flag once;
+    std::call_once(once, [] { grpc::EnableDefaultHealthCheckService(true); });
+    const int wanted = std::max(config.grpc_port, 0);
+    const bool is_v6 = config.host.find(':') != std::string::npos;
+    const std::string address = is_v6 ? fmt::format("[{}]:{}", config.host, wanted)
+                                      : fmt::format("{}:{}", config.host, wanted);
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_body_bytes));
+    builder.RegisterService(&inference_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port == 0) {
+      return Fail(ErrorCode::kUnavailable,
+                  fmt::format("gRPC cannot listen on {}: the port is in use by another program or "
+                              "the address is not this machine's",
+                              address),
+                  "grpc_port");
+    }
+    port_ = static_cast<uint16_t>(port);
+    return {};
+  }
+
+  uint16_t port() const override { return port_; }
+
+  void BeginDrain() override {
+    if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
+  }
+
+  void Stop() override {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_->Wait();
+    server_.reset();
+  }
+
+ private:
+  InferenceService inference_;
+  std::unique_ptr<grpc::Server> server_;
+  uint16_t port_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Service& service,
+                                                      std::vector<EventLoop*> loops) {
+  try {
+    auto server = std::make_unique<GrpcServerImpl>(service, std::move(loops));
+    SLIP_RETURN_IF_ERROR(server->Listen(service.config()));
+    return server;
+  } catch (const std::exception& e) {
+    return Internal(fmt::format("cannot start gRPC: {}", e.what()));
+  }
+}
+
+}  // namespace slipstream

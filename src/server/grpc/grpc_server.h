@@ -1,0 +1,29 @@
+// gRPC beside HTTP, on the same Service: proto/slipstream/v1/inference.proto and the standard
+// grpc.health.v1. gRPC stays behind this header. Owned by Server; its generations live on the
+// listener's loops, which must run until Stop has returned. Start fails when the port cannot be
+// bound.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/result.h"
+#include "server/service.h"
+
+namespace slipstream {
+
+class GrpcServer {
+ public:
+  virtual ~GrpcServer() = default;
+
+  static Result<std::unique_ptr<GrpcServer>> Start(Service& service, std::vector<EventLoop*> loops);
+
+  virtual uint16_t port() const = 0;
+  // The standard health service says NOT_SERVING from now on.
+  virtual void BeginDrain() = 0;
+  // Ends open calls and joins gRPC's threads.
+  virtual void Stop() = 0;
+};
+
+}  // namespace slipstream

@@ -1,0 +1,259 @@
+"""The OpenAI Python package against a real `slipstream serve` and a real model.
+
+Started by ctest (label integration) with SLIPSTREAM_BINARY and SLIPSTREAM_MODEL; needs the `openai`
+package only. Tests are plain functions named test_*; all run, failures are listed at the end.
+"""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+
+import openai
+
+READY_SECONDS = 120
+
+
+class Server:
+    """One `slipstream serve` process on a free port."""
+
+    def __init__(self, *options):
+        command = [os.environ["SLIPSTREAM_BINARY"], "serve", os.environ["SLIPSTREAM_MODEL"],
+                   "--host", "127.0.0.1", "--port", "0", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.url = None
+        killer = threading.Timer(READY_SECONDS, self.process.kill)
+        killer.start()
+        for line in self.process.stdout:
+            sys.stderr.write(line)
+            found = re.search(r"listening on (http://\S+)", line)
+            if found:
+                self.url = found.group(1)
+                break
+        killer.cancel()
+        if self.url is None:
+            raise RuntimeError(f"the server did not start: exit code {self.process.wait()}")
+
+    def client(self, **more):
+        return openai.OpenAI(base_url=self.url + "/v1", api_key="none", **more)
+
+    def async_client(self, **more):
+        return openai.AsyncOpenAI(base_url=self.url + "/v1", api_key="none", **more)
+
+    def metric(self, name):
+        text = urllib.request.urlopen(self.url + "/metrics").read().decode()
+        found = re.search(rf"^slipstream_{name}\{{[^}}]*\}} (\S+)$", text, re.MULTILINE)
+        return float(found.group(1))
+
+    def until(self, name, accept, what):
+        for _ in range(3000):
+            if accept(self.metric(name)):
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{name} is {self.metric(name)}: {what}")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        assert code == 0, f"exit code {code} after SIGTERM"
+
+
+QUESTION = [{"role": "user", "content": "Say hello in one short sentence."}]
+LONG = [{"role": "user", "content": "Write a very long story about the sea."}]
+
+
+def raises(kind, call):
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"{kind.__name__} was not raised")
+
+
+def test_models(server):
+    client = server.client()
+    models = client.models.list().data
+    assert len(models) >= 1
+    model = client.models.retrieve(models[0].id)
+    assert model.id == models[0].id and model.max_model_len > 0
+    raises(openai.NotFoundError, lambda: client.models.retrieve("no-such-model"))
+
+
+def test_chat(server, model):
+    answer = server.client().chat.completions.create(
+        model=model, messages=QUESTION, temperature=0, max_completion_tokens=24)
+    choice = answer.choices[0]
+    assert choice.message.role == "assistant" and choice.message.content.strip()
+    assert choice.finish_reason in ("stop", "length")
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert answer._request_id
+
+
+def test_chat_stream_equals_whole(server, model):
+    client = server.client()
+    ask = dict(model=model, messages=QUESTION, temperature=0, max_tokens=24)
+    whole = client.chat.completions.create(**ask)
+    chunks = list(client.chat.completions.create(
+        **ask, stream=True, stream_options={"include_usage": True}))
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content, (text, whole.choices[0].message.content)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert len({c.id for c in chunks}) == 1
+    assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens == \
+        whole.usage.completion_tokens
+    reasons = [c.choices[0].finish_reason for c in chunks if c.choices]
+    assert reasons[-1] == whole.choices[0].finish_reason and not any(reasons[:-1])
+
+
+def test_chat_async(server, model):
+    async def run():
+        async with server.async_client() as client:
+            async def one(n):
+                stream = await client.chat.completions.create(
+                    model=model, messages=QUESTION, temperature=0, max_tokens=4 + n, stream=True)
+                return "".join([c.choices[0].delta.content or "" async for c in stream])
+            return await asyncio.gather(*[one(n) for n in range(8)])
+    texts = asyncio.run(run())
+    for n in range(1, 8):
+        assert texts[n].startswith(texts[n - 1]), texts
+
+
+def test_choices_seed_and_stop(server, model):
+    client = server.client()
+    ask = dict(model=model, messages=QUESTION, n=3, seed=11, max_tokens=12)
+    first, second = client.chat.completions.create(**ask), client.chat.completions.create(**ask)
+    texts = [c.message.content for c in first.choices]
+    assert [c.index for c in first.choices] == [0, 1, 2]
+    assert texts == [c.message.content for c in second.choices], "a seed repeats the answer"
+    whole = client.completions.create(model=model, prompt="1 2 3 4 5 6", temperature=0,
+                                      max_tokens=16).choices[0].text
+    cut = client.completions.create(model=model, prompt="1 2 3 4 5 6", temperature=0,
+                                    max_tokens=16, stop=[whole[4:8]]).choices[0]
+    assert cut.text == whole[:whole.index(whole[4:8])] and cut.finish_reason == "stop"
+
+
+def test_completions_echo_logprobs(server, model):
+    # As lm-eval asks: prompt ids, echo, one token; the arrays are prompt + 1 long.
+    tokens = json.loads(urllib.request.urlopen(urllib.request.Request(
+        server.url + "/tokenize", data=json.dumps({"prompt": "The sea is blue"}).encode(),
+        headers={"content-type": "application/json"})).read())["tokens"]
+    answer = server.client().completions.create(
+        model=model, prompt=[tokens], echo=True, logprobs=1, max_tokens=1, temperature=0)
+    logprobs = answer.choices[0].logprobs
+    assert len(logprobs.token_logprobs) == len(tokens) + 1
+    assert logprobs.token_logprobs[0] is None
+    assert all(p <= 0 for p in logprobs.token_logprobs[1:])
+    assert answer.choices[0].text.startswith("The sea is blue")
+
+
+def test_chat_logprobs(server, model):
+    answer = server.client().chat.completions.create(
+        model=model, messages=QUESTION, temperature=0, max_tokens=4, logprobs=True, top_logprobs=3)
+    content = answer.choices[0].logprobs.content
+    assert len(content) == 4 and all(len(c.top_logprobs) == 3 for c in content)
+    joined = b"".join(bytes(c.bytes) for c in content).decode(errors="replace")
+    assert joined == answer.choices[0].message.content
+
+
+def test_errors(server, model):
+    client = server.client(max_retries=0)
+    error = raises(openai.BadRequestError, lambda: client.chat.completions.create(
+        model=model, messages=QUESTION, temperature=1000))
+    assert error.param == "temperature" and error.status_code == 400 and error.request_id
+    error = raises(openai.BadRequestError, lambda: client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "x " * 200_000}]))
+    assert "maximum context length" in str(error) and error.code == "context_length_exceeded"
+    raises(openai.NotFoundError, lambda: client.chat.completions.create(
+        model="no-such-model", messages=QUESTION))
+    raises(openai.BadRequestError, lambda: client.chat.completions.create(
+        model=model, messages=QUESTION, response_format={"type": "json_object"}))
+
+
+def test_cancel_frees_blocks(server, model):
+    before = server.metric("client_disconnects_total")
+    stream = server.client().chat.completions.create(
+        model=model, messages=LONG, max_tokens=2000, stream=True,
+        extra_body={"ignore_eos": True})
+    next(iter(stream))
+    assert server.metric("kv_blocks_used") > 0
+    stream.close()
+    server.until("kv_blocks_used", lambda v: v == 0, "blocks come back after a closed stream")
+
+    async def give_up():
+        async with server.async_client(max_retries=0) as client:
+            task = asyncio.create_task(client.chat.completions.create(
+                model=model, messages=LONG, max_tokens=2000, n=2,
+                extra_body={"ignore_eos": True}))
+            while server.metric("num_requests_running") == 0:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    asyncio.run(give_up())
+    server.until("kv_blocks_used", lambda v: v == 0, "blocks come back after a cancelled call")
+    assert server.metric("client_disconnects_total") == before + 2
+
+
+def check_overload_and_retries():
+    """A queue of one place: 429 without retries, an answer with them."""
+    server = Server("--max-num-seqs", "1", "--max-queued-requests", "1")
+    try:
+        model = server.client().models.list().data[0].id
+        ask = dict(model=model, messages=LONG, max_tokens=1500, stream=True,
+                   extra_body={"ignore_eos": True})
+        running = server.client().chat.completions.create(**ask)
+        next(iter(running))
+
+        def wait_in_queue():
+            stream = server.client().chat.completions.create(**ask)
+            next(iter(stream))
+            stream.close()
+        waiting = threading.Thread(target=wait_in_queue)
+        waiting.start()
+        server.until("queued_requests", lambda v: v == 1, "the second request waits")
+
+        quick = dict(model=model, messages=QUESTION, max_tokens=2)
+        error = raises(openai.RateLimitError,
+                       lambda: server.client(max_retries=0).chat.completions.create(**quick))
+        assert error.response.headers["retry-after"] == "1"
+        threading.Timer(0.5, running.close).start()
+        answer = server.client(max_retries=8).chat.completions.create(**quick)
+        assert answer.choices[0].finish_reason in ("stop", "length")
+        waiting.join()
+    finally:
+        server.stop()
+
+
+def main():
+    failed = []
+
+    def run(name, call):
+        started = time.monotonic()
+        try:
+            call()
+            print(f"ok      {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        except Exception:  # every test runs; the report is at the end
+            traceback.print_exc()
+            failed.append(name)
+            print(f"FAILED  {name}", flush=True)
+
+    server = Server()
+    model = server.client().models.list().data[0].id
+    for name, test in list(globals().items()):
+        if name.startswith("test_"):
+            arguments = (server,) if test.__code__.co_argcount == 1 else (server, model)
+            run(name, lambda: test(*arguments))
+    run("drain", server.stop)
+    run("overload_and_retries", check_overload_and_retries)
+    if failed:
+        sys.exit(f"{len(failed)} failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+// A model that says what a test tells it to: the n-th output token of a sequence is script(seed,
+// n). The test can hold its steps, slow them, count them and make them fail.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "runtime/executor.h"
+
+namespace slipstream::testing {
+
+struct FakeModel {
+  std::function<int32_t(uint64_t seed, int index)> script;
+  std::atomic<int> step_us{0};      // length of a step
+  std::atomic<int> fail_after{-1};  // steps until one fails; -1: never
+  std::atomic<int64_t> num_steps{0};
+
+  void Hold() {
+    std::lock_guard lock(mutex);
+    held = true;
+  }
+  void Release() {
+    {
+      std::lock_guard lock(mutex);
+      held = false;
+    }
+    changed.notify_all();
+  }
+  void WaitWhileHeld() {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !held; });
+  }
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool held = false;
+};
+
+class ScriptExecutor final : public Executor {
+ public:
+  ScriptExecutor(ExecutorInfo info, std::shared_ptr<FakeModel> model)
+      : info_(std::move(info)), model_(std::move(model)), slots_(info_.max_num_seqs) {}
+
+  const ExecutorInfo& info() const override { return info_; }
+
+  Status Submit(ForwardInput input) override {
+    for (SamplerSlotUpdate& update : input.slot_updates) {
+      Slot& slot = slots_[update.slot];
+      slot.params = update.params;
+      slot.seed = update.seed;
+      slot.next = static_cast<int>(update.output_ids.size());
+    }
+    StepOutput output;
+    output.step = input.step;
+    for (const SampleRow& row : input.sample_rows) output.tokens.push_back(Sample(row));
+    pending_.push_back(std::move(output));
+    return {};
+  }
+
+  Result<StepOutput> Collect() override {
+    model_->WaitWhileHeld();
+    if (const int us = model_->step_us; us > 0) {
+      std::this_thread::sleep_for(std::chrono::microseconds(us));
+    }
+    ++model_->num_steps;
+    StepOutput output = std::move(pending_.front());
+    pending_.pop_front();
+    if (model_->fail_after >= 0 && model_->fail_after-- == 0) {
+      return Internal("the device ran out of memory");
+    }
+    return output;
+  }
+
+ private:
+  struct Slot {
+    std::shared_ptr<const SamplingParams> params;
+    uint64_t seed = 0;
+    int next = 0;
+  };
+
+  SampledToken Sample(const SampleRow& row) {
+    Slot& slot = slots_[row.slot];
+    SampledToken sampled;
+    sampled.slot = row.slot;
+    sampled.token = row.target >= 0 ? row.target : model_->script(slot.seed, slot.next++);
+    const int num_top =
+        row.target >= 0 ? slot.params->num_prompt_logprobs : slot.params->num_logprobs;
+    if (num_top < 0) return sampled;
+    sampled.logprob = -0.5f;
+    sampled.rank = 1;
+    for (int i = 0; i < num_top; ++i) {
+      sampled.top.push_back({static_cast<int32_t>((sampled.token + i) % info_.vocab_size),
+                             -0.5f - static_cast<float>(i)});
+    }
+    return sampled;
+  }
+
+  const ExecutorInfo info_;
+  const std::shared_ptr<FakeModel> model_;
+  std::vector<Slot> slots_;
+  std::deque<StepOutput> pending_;
+};
+
+}  // namespace slipstream::testing

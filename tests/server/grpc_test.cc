@@ -1,0 +1,185 @@
+// The gRPC front over a real channel: Generate, cancel, deadlines, errors, health.
+#include <grpcpp/grpcpp.h>
+
+#include "slipstream/v1/inference.grpc.pb.h"
+#include "tests/server/wire_fixture.h"
+
+namespace slipstream::testing {
+namespace {
+
+class Grpc : public Wire {
+ protected:
+  Grpc() { config_.grpc_port = -1; }
+
+  void Connect() {
+    StartServer();
+    channel_ = grpc::CreateChannel(fmt::format("127.0.0.1:{}", server_->grpc_port()),
+                                   grpc::InsecureChannelCredentials());
+    stub_ = v1::Inference::NewStub(channel_);
+  }
+
+  struct Answer {
+    grpc::Status status;
+    std::vector<v1::GenerateResponse> messages;
+    std::string text(int index = 0) const {
+      std::string text;
+      for (const auto& m : messages) text += m.index() == index ? m.text() : "";
+      return text;
+    }
+    std::vector<int32_t> ids() const {
+      std::vector<int32_t> ids;
+      for (const auto& m : messages)
+        ids.insert(ids.end(), m.token_ids().begin(), m.token_ids().end());
+      return ids;
+    }
+  };
+
+  Answer Generate(const v1::GenerateRequest& request, const std::string& key = "") {
+    grpc::ClientContext context;
+    if (!key.empty()) context.AddMetadata("authorization", "Bearer " + key);
+    auto reader = stub_->Generate(&context, request);
+    Answer answer;
+    v1::GenerateResponse message;
+    while (reader->Read(&message)) answer.messages.push_back(message);
+    answer.status = reader->Finish();
+    return answer;
+  }
+
+  static v1::GenerateRequest Text(const std::string& text) {
+    v1::GenerateRequest request;
+    request.set_text(text);
+    return request;
+  }
+
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Inference::Stub> stub_;
+};
+
+TEST_F(Grpc, GenerateFromText) {
+  Connect();
+  const Answer a = Generate(Text("Hi"));
+  ASSERT_TRUE(a.status.ok()) << a.status.error_message();
+  EXPECT_EQ(a.text(), "Hello world");
+  EXPECT_EQ(a.ids().size(), 3u);
+  EXPECT_EQ(a.messages.back().usage().prompt_tokens(), 3);
+  EXPECT_EQ(a.messages.back().usage().completion_tokens(), 3);
+  const auto& last = a.messages[a.messages.size() - 2];
+  EXPECT_EQ(last.finish_reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(last.stop_token_id(), *tokenizer_->eos_id());
+}
+
+TEST_F(Grpc, GenerateFromTokenIds) {
+  SayForever("abc");
+  Connect();
+  v1::GenerateRequest request;
+  request.mutable_token_ids()->add_ids('x');
+  request.set_n(2);
+  request.mutable_sampling()->set_max_tokens(4);
+  request.mutable_sampling()->set_num_logprobs(2);
+  const Answer a = Generate(request);
+  ASSERT_TRUE(a.status.ok()) << a.status.error_message();
+  EXPECT_EQ(a.text(0), "abca");
+  EXPECT_EQ(a.text(1), "abca");
+  EXPECT_EQ(a.messages[0].logprobs(0).top_size(), 2);
+  EXPECT_EQ(a.messages.back().usage().completion_tokens(), 8);
+}
+
+TEST_F(Grpc, StopStrings) {
+  SayForever("Hello STOP here");
+  Connect();
+  v1::GenerateRequest request = Text("x");
+  request.add_stop("TOP h");
+  const Answer a = Generate(request);
+  EXPECT_EQ(a.text(), "Hello S");
+  EXPECT_EQ(a.messages[a.messages.size() - 2].stop_string(), "TOP h");
+}
+
+TEST_F(Grpc, Errors) {
+  config_.api_keys = {"secret"};
+  Connect();
+  EXPECT_EQ(Generate(Text("x")).status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_TRUE(Generate(Text("x"), "secret").status.ok());
+  v1::GenerateRequest empty;
+  EXPECT_EQ(Generate(empty, "secret").status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  v1::GenerateRequest other = Text("x");
+  other.set_model("gpt-9");
+  EXPECT_EQ(Generate(other, "secret").status.error_code(), grpc::StatusCode::NOT_FOUND);
+  v1::GenerateRequest hot = Text("x");
+  hot.mutable_sampling()->set_temperature(-1);
+  EXPECT_EQ(Generate(hot, "secret").status.error_details(), "temperature");
+  EXPECT_NE(Generate(Text(std::string(600, 'x')), "secret").status.error_message().find("512"),
+            std::string::npos);
+}
+
+TEST_F(Grpc, CancelAndDeadlineFreeBlocks) {
+  SayForever("abc");
+  model_->step_us = 500;
+  Connect();
+  {
+    grpc::ClientContext context;
+    auto reader = stub_->Generate(&context, Text("x"));
+    v1::GenerateResponse message;
+    ASSERT_TRUE(reader->Read(&message));
+    context.TryCancel();
+    while (reader->Read(&message)) {
+    }
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_TRUE(BlocksComeBack());
+  model_->Hold();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
+  auto reader = stub_->Generate(&context, Text("x"));
+  v1::GenerateResponse message;
+  while (reader->Read(&message)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  model_->Release();
+  EXPECT_TRUE(BlocksComeBack());
+}
+
+TEST_F(Grpc, HealthAndModelInfo) {
+  Connect();
+  grpc::ClientContext first, second;
+  v1::HealthResponse health;
+  ASSERT_TRUE(stub_->Health(&first, {}, &health).ok());
+  EXPECT_TRUE(health.healthy());
+  EXPECT_TRUE(health.ready());
+  v1::GetModelInfoResponse info;
+  ASSERT_TRUE(stub_->GetModelInfo(&second, {}, &info).ok());
+  EXPECT_EQ(info.name(), "tiny");
+  EXPECT_EQ(info.max_model_len(), kMaxModelLen);
+  server_->BeginDrain(10);
+  grpc::ClientContext third;
+  ASSERT_TRUE(stub_->Health(&third, {}, &health).ok());
+  EXPECT_TRUE(health.healthy());
+  EXPECT_FALSE(health.ready());
+  EXPECT_EQ(Generate(Text("x")).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(Grpc, PortInUseIsAClearError) {
+  Connect();
+  ServerConfig config = config_;
+  config.grpc_port = server_->grpc_port();
+  const auto second = Server::Start(config, {}, tokenizer_, nullptr, *engine_);
+  ASSERT_FALSE(second);
+  EXPECT_NE(second.error().message.find("gRPC cannot listen on"), std::string::npos);
+}
+
+TEST_F(Grpc, StopEndsOpenCalls) {
+  SayForever("abc");
+  model_->step_us = 500;
+  Connect();
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, Text("x"));
+  v1::GenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  server_->Stop();
+  while (reader->Read(&message)) {
+  }
+  EXPECT_FALSE(reader->Finish().ok());
+  EXPECT_TRUE(BlocksComeBack());
+}
+
+}  // namespace
+}  // namespace slipstream::testing

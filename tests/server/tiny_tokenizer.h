@@ -1,0 +1,64 @@
+// A vocabulary of the 256 bytes and a few words and special tokens; text is encoded byte by byte.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tokenizer/tokenizer.h"
+
+namespace slipstream::testing {
+
+class TinyTokenizer final : public Tokenizer {
+ public:
+  TinyTokenizer() {
+    for (int b = 0; b < 256; ++b) Add(std::string(1, static_cast<char>(b)), false);
+    for (const char* word : {"Hello", " world", "STO", "P here", "</", "stop>", " and on"}) {
+      Add(word, false);
+    }
+    for (const char* word : {"<s>", "</s>", "<|im_start|>", "<|im_end|>"}) Add(word, true);
+    table_.bos_id = *FindToken("<s>");
+    table_.eos_id = *FindToken("</s>");
+    table_.eog_ids = {*FindToken("</s>"), *FindToken("<|im_end|>")};
+  }
+
+  Result<std::vector<int32_t>> Encode(std::string_view text, EncodeOptions options) const override {
+    std::vector<int32_t> ids;
+    if (options.add_special_tokens) ids.push_back(*table_.bos_id);
+    while (!text.empty()) {
+      int32_t id = static_cast<unsigned char>(text[0]);
+      if (options.parse_special) {
+        for (int32_t special = 0; special < vocab_size(); ++special) {
+          if (IsSpecial(special) && text.starts_with(TokenBytes(special))) id = special;
+        }
+      }
+      text.remove_prefix(TokenBytes(id).size());
+      ids.push_back(id);
+    }
+    return ids;
+  }
+
+  // The ids of bytes and words, to write scripts with: longest word first.
+  std::vector<int32_t> Script(std::string_view text) const {
+    std::vector<int32_t> ids;
+    while (!text.empty()) {
+      int32_t best = static_cast<unsigned char>(text[0]);
+      for (int32_t id = 256; id < vocab_size(); ++id) {
+        if (text.starts_with(TokenBytes(id)) && TokenBytes(id).size() > TokenBytes(best).size()) {
+          best = id;
+        }
+      }
+      text.remove_prefix(TokenBytes(best).size());
+      ids.push_back(best);
+    }
+    return ids;
+  }
+
+ private:
+  void Add(std::string text, bool special) {
+    table_.ids.emplace(text, static_cast<int32_t>(table_.bytes.size()));
+    table_.bytes.push_back(std::move(text));
+    table_.special.push_back(special ? 1 : 0);
+  }
+};
+
+}  // namespace slipstream::testing

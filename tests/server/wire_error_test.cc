@@ -1,0 +1,341 @@
+// W19 to W25 of the wire contract, limits of HTTP itself, and the cheap endpoints.
+#include "tests/server/wire_fixture.h"
+
+namespace slipstream::testing {
+namespace {
+
+void ExpectErrorShape(const WireResponse& r) {
+  const json e = r.error();
+  ASSERT_TRUE(e.is_object()) << r.status << " " << r.body;
+  EXPECT_TRUE(e["message"].is_string());
+  EXPECT_FALSE(e["message"].get<std::string>().empty());
+  EXPECT_TRUE(e["type"].is_string());
+  EXPECT_TRUE(e.contains("param"));
+  EXPECT_TRUE(e.contains("code"));
+  EXPECT_EQ(r.headers.at("content-type"), "application/json");
+  EXPECT_TRUE(r.headers.contains("x-request-id"));
+}
+
+TEST_F(Wire, W19_OneErrorShape) {
+  config_.api_keys = {"secret", "other"};
+  config_.max_body_bytes = 1000;
+  StartServer();
+  const std::string key = "authorization: Bearer secret\r\n";
+  const auto check = [&](int status, const WireResponse& r) {
+    EXPECT_EQ(r.status, status) << r.body;
+    ExpectErrorShape(r);
+  };
+  check(400, Ask("POST", "/v1/completions", "{}", key));
+  check(401, Ask("POST", "/v1/completions", "{}"));
+  check(401, Ask("POST", "/v1/completions", "{}", "authorization: Bearer secreT\r\n"));
+  check(404, Ask("GET", "/v1/nothing", "", key));
+  check(404, Ask("POST", "/v1/completions", R"({"model":"gpt-9","prompt":"x"})", key));
+  check(405, Ask("GET", "/v1/chat/completions", "", key));
+  check(413, Ask("POST", "/v1/completions", std::string(2000, ' '), key));
+  check(415, Ask("POST", "/v1/completions", "{}", key + "content-encoding: gzip\r\n"));
+  check(400, Ask("POST", "/v1/completions", "{}", key + "content-type: text/plain\r\n"));
+  EXPECT_EQ(
+      Ask("POST", "/v1/completions", R"({"prompt":"x"})", "authorization: bearer other\r\n").status,
+      200);
+  EXPECT_EQ(Ask("GET", "/v1/chat/completions", "", key).headers.at("allow"), "POST");
+  EXPECT_EQ(Ask("GET", "/health").status, 200);  // asks for no key
+  EXPECT_EQ(Ask("GET", "/metrics").status, 200);
+}
+
+TEST_F(Wire, W20_BadJson) {
+  StartServer();
+  for (const char* body : {"", "{", "[]", "null", "{\"prompt\":\"x\",}", "{\"prompt\":\"\xff\"}",
+                           "{\"prompt\":\"x\",\"temperature\":1e999}", "\"x\""}) {
+    const WireResponse r = Ask("POST", "/v1/completions", body);
+    EXPECT_EQ(r.status, 400) << body;
+    ExpectErrorShape(r);
+  }
+  const std::string deep = "{\"prompt\":" + std::string(100'000, '[');
+  EXPECT_EQ(Ask("POST", "/v1/completions", deep).status, 400);
+}
+
+TEST_F(Wire, W20_WrongTypesNameTheField) {
+  StartServer();
+  const std::vector<std::pair<std::string, json>> wrong = {{"temperature", "hot"},
+                                                           {"temperature", -1},
+                                                           {"top_p", 0},
+                                                           {"top_p", 2},
+                                                           {"top_k", 1.5},
+                                                           {"min_p", "x"},
+                                                           {"n", 0},
+                                                           {"n", 65},
+                                                           {"n", "1"},
+                                                           {"best_of", 3},
+                                                           {"max_tokens", -1},
+                                                           {"max_tokens", "9"},
+                                                           {"stop", 5},
+                                                           {"stream", "yes"},
+                                                           {"seed", "x"},
+                                                           {"presence_penalty", 3},
+                                                           {"logit_bias", {{"x", 1}}},
+                                                           {"logit_bias", {{"1", 101}}},
+                                                           {"logit_bias", {{"99999", 1}}},
+                                                           {"frequency_penalty", -3},
+                                                           {"repetition_penalty", 0},
+                                                           {"model", 5},
+                                                           {"stop_token_ids", {"a"}},
+                                                           {"min_tokens", 17},
+                                                           {"user_is_fine", nullptr}};
+  for (const auto& [name, value] : wrong) {
+    const json body = {{"prompt", "x"}, {name, value}};
+    const WireResponse r = Complete(body);
+    if (name == "user_is_fine") {
+      EXPECT_EQ(r.status, 200);
+      continue;
+    }
+    EXPECT_EQ(r.status, 400) << body;
+    EXPECT_EQ(r.error()["param"], name) << r.body;
+    EXPECT_NE(r.error()["message"].get<std::string>().find(name), std::string::npos) << r.body;
+  }
+  EXPECT_EQ(Chat(json::object()).error()["param"], "messages");
+}
+
+TEST_F(Wire, W20_UnknownModel) {
+  StartServer();
+  const WireResponse r = Chat(ChatBody({{"model", "gpt-9"}}));
+  EXPECT_EQ(r.status, 404);
+  EXPECT_EQ(r.error()["code"], "model_not_found");
+  EXPECT_EQ(r.error()["param"], "model");
+}
+
+TEST_F(Wire, W21_ContextOverflowNamesTheLimit) {
+  StartServer();
+  for (const WireResponse& r :
+       {Complete({{"prompt", std::string(600, 'x')}}),
+        Complete({{"prompt", "x"}, {"max_tokens", 512}}),
+        Chat({{"messages", {{{"role", "user"}, {"content", std::string(600, 'x')}}}}})}) {
+    EXPECT_EQ(r.status, 400);
+    EXPECT_NE(r.error()["message"].get<std::string>().find("maximum context length is 512 tokens"),
+              std::string::npos)
+        << r.body;
+    EXPECT_EQ(r.error()["code"], "context_length_exceeded");
+  }
+  EXPECT_EQ(Complete({{"prompt", "x"}, {"max_tokens", 510}}).status, 200);
+}
+
+TEST_F(Wire, W22_OverloadIs429WithRetryAfter) {
+  config_.max_queued_requests = 2;
+  model_->Hold();
+  StartServer();
+  WireClient first(port()), second(port());
+  const std::string request =
+      WireClient::Format("POST", "/v1/completions", R"({"prompt":"x","stream":true})");
+  first.Send(request);
+  second.Send(request);
+  ASSERT_TRUE(Eventually([&] {
+    return Ask("GET", "/metrics").body.find("queued_requests{model_name=\"tiny\"} 2") !=
+           std::string::npos;
+  }));
+  const WireResponse r = Complete({{"prompt", "x"}});
+  EXPECT_EQ(r.status, 429);
+  ExpectErrorShape(r);
+  EXPECT_EQ(r.headers.at("retry-after"), "1");
+  EXPECT_EQ(Ask("POST", "/tokenize", R"({"prompt":"x"})").status, 429);
+  model_->Release();
+  EXPECT_EQ(first.Read().status, 200);
+  EXPECT_EQ(second.Read().status, 200);
+  EXPECT_EQ(Complete({{"prompt", "x"}}).status, 200);
+  EXPECT_EQ(Complete({{"prompt", {"a", "b", "c"}}}).status, 400);  // can never fit
+}
+
+TEST_F(Wire, W22_NoRetryOfAFailureThatRepeats) {
+  model_->fail_after = 0;
+  StartServer();
+  const WireResponse r = Complete({{"prompt", "x"}});
+  EXPECT_EQ(r.status, 500);
+  EXPECT_EQ(r.headers.at("x-should-retry"), "false");
+}
+
+TEST_F(Wire, W23_RequestIdOnEveryResponse) {
+  StartServer();
+  const WireResponse a = Ask("GET", "/health"), b = Ask("GET", "/nothing");
+  EXPECT_NE(a.headers.at("x-request-id"), b.headers.at("x-request-id"));
+  EXPECT_EQ(Ask("GET", "/nothing", "", "x-request-id: my-id\r\n").headers.at("x-request-id"),
+            "my-id");
+  EXPECT_NE(Ask("GET", "/", "", "x-request-id: " + std::string(500, 'a') + "\r\n")
+                .headers.at("x-request-id")
+                .size(),
+            500u);
+  EXPECT_TRUE(Chat(ChatBody({{"stream", true}})).headers.contains("x-request-id"));
+}
+
+TEST_F(Wire, W24_ErrorMessagesAreBounded) {
+  StartServer();
+  const std::string long_text(100'000, 'y');
+  for (const json& body : {json{{"prompt", "x"}, {"temperature", long_text}},
+                           json{{"prompt", "x"}, {"model", long_text}},
+                           json{{"prompt", "x"}, {"logit_bias", {{long_text, 1}}}}}) {
+    const WireResponse r = Complete(body);
+    EXPECT_GE(r.status, 400);
+    EXPECT_LT(r.body.size(), 2000u);
+  }
+  EXPECT_LT(Ask("GET", "/" + std::string(20'000, 'z')).body.size(), 2000u);
+  const WireResponse many = Ask("POST", "/v1/completions", [&] {
+    json body = {{"prompt", "x"}};
+    for (int i = 0; i < 1000; ++i) body["unknown" + std::to_string(i)] = i;
+    return body.dump();
+  }());
+  EXPECT_EQ(many.status, 200);
+  EXPECT_LT(many.headers.at("x-slipstream-ignored-fields").size(), 600u);
+}
+
+TEST_F(Wire, W25_UnknownFieldsAreNamedAndCounted) {
+  StartServer();
+  for (const bool stream : {false, true}) {
+    const WireResponse r =
+        Chat(ChatBody({{"stream", stream}, {"frobnicate", 1}, {"user", "me"}, {"zap\r\nx", 2}}));
+    EXPECT_EQ(r.status, 200);
+    EXPECT_EQ(r.headers.at("x-slipstream-ignored-fields"), "frobnicate, zap??x");
+  }
+  EXPECT_NE(Ask("GET", "/metrics").body.find("ignored_fields_total{model_name=\"tiny\"} 4"),
+            std::string::npos);
+  EXPECT_FALSE(Chat(ChatBody()).headers.contains("x-slipstream-ignored-fields"));
+}
+
+TEST_F(Wire, HttpBodyOverTheLimit) {
+  config_.max_body_bytes = 1000;
+  StartServer();
+  WireClient client(port());
+  // Larger than socket buffers: the refusal must reach a client that is still sending.
+  const WireResponse r = client.Ask("POST", "/v1/completions", std::string(8 << 20, ' '));
+  EXPECT_EQ(r.status, 413);
+  EXPECT_EQ(r.headers.at("connection"), "close");
+  WireClient chunked(port());
+  chunked.Send("POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+  chunked.Send("7d0\r\n" + std::string(2000, ' ') + "\r\n0\r\n\r\n");
+  EXPECT_EQ(chunked.Read().status, 413);
+}
+
+TEST_F(Wire, HttpHeaderOverTheLimit) {
+  config_.max_header_bytes = 2000;
+  StartServer();
+  EXPECT_EQ(Ask("GET", "/health", "", "x-long: " + std::string(4000, 'a') + "\r\n").status, 431);
+}
+
+TEST_F(Wire, HttpExpectContinue) {
+  StartServer();
+  WireClient client(port());
+  const std::string body = R"({"prompt":"x"})";
+  client.Send(
+      fmt::format("POST /v1/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+                  "content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                  body.size()));
+  ASSERT_TRUE(client.WaitFor("100 Continue\r\n\r\n"));
+  client.Send(body);
+  EXPECT_EQ(client.Read().status, 200);
+}
+
+TEST_F(Wire, HttpGarbageIs400) {
+  StartServer();
+  for (const char* text : {"hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
+                           "POST /v1/completions HTTP/1.1\r\ncontent-length: -5\r\n\r\n"}) {
+    WireClient client(port());
+    client.Send(text);
+    const WireResponse r = client.Read();
+    EXPECT_EQ(r.status, 400) << text;
+    EXPECT_TRUE(client.AtEnd());
+  }
+}
+
+TEST_F(Wire, HttpKeepAliveAndPipelining) {
+  StartServer();
+  WireClient client(port());
+  std::string requests;
+  for (int i = 0; i < 20; ++i) {
+    requests += WireClient::Format("POST", "/v1/completions",
+                                   json{{"prompt", "x"}, {"stream", i % 2 == 0}}.dump());
+    requests += WireClient::Format("GET", "/version");
+  }
+  client.Send(requests);
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(client.Read().status, 200) << i;
+    EXPECT_TRUE(client.Read().json().contains("version"));
+  }
+  client.Send("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+  EXPECT_EQ(client.Read().status, 200);
+  EXPECT_TRUE(client.AtEnd());
+}
+
+TEST_F(Wire, HttpHeadAndHttp10) {
+  StartServer();
+  EXPECT_EQ(Ask("HEAD", "/health").status, 200);
+  WireClient old(port());
+  const std::string body = R"({"prompt":"x","stream":true})";
+  old.Send(fmt::format("POST /v1/completions HTTP/1.0\r\ncontent-length: {}\r\n\r\n{}", body.size(),
+                       body));
+  const WireResponse r = old.Read();
+  EXPECT_FALSE(r.headers.contains("transfer-encoding"));
+  EXPECT_TRUE(r.body.ends_with("data: [DONE]\n\n"));
+}
+
+TEST_F(Wire, HttpTooManyConnections) {
+  config_.max_connections = 2;
+  StartServer();
+  WireClient first(port()), second(port());
+  EXPECT_EQ(first.Ask("GET", "/health").status, 200);
+  EXPECT_EQ(second.Ask("GET", "/health").status, 200);
+  WireClient third(port());
+  EXPECT_EQ(third.Read().status, 503);
+  first.Close();
+  EXPECT_TRUE(Eventually([&] { return Ask("GET", "/health").status == 200; }));
+}
+
+TEST_F(Wire, HttpCors) {
+  config_.cors = true;
+  config_.api_keys = {"secret"};
+  StartServer();
+  const WireResponse r = Ask("OPTIONS", "/v1/chat/completions");
+  EXPECT_EQ(r.status, 204);
+  EXPECT_EQ(r.headers.at("access-control-allow-origin"), "*");
+}
+
+TEST_F(Wire, Models) {
+  StartServer();
+  const json list = Ask("GET", "/v1/models").json();
+  EXPECT_EQ(list["object"], "list");
+  ASSERT_EQ(list["data"].size(), 2u);
+  EXPECT_EQ(list["data"][0]["id"], "tiny");
+  EXPECT_EQ(list["data"][0]["max_model_len"], kMaxModelLen);
+  EXPECT_EQ(list["data"][0]["created"], 1'700'000'000);
+  EXPECT_EQ(list["data"][1]["id"], "small");
+  EXPECT_EQ(Ask("GET", "/v1/models/tiny").json()["id"], "tiny");
+  EXPECT_EQ(Ask("GET", "/v1/models/sm%61ll").json()["id"], "small");
+  EXPECT_EQ(Ask("GET", "/v1/models/none").status, 404);
+}
+
+TEST_F(Wire, W44_TokenizeAndDetokenize) {
+  StartServer();
+  const json r = Ask("POST", "/tokenize", R"({"prompt":"hi"})").json();
+  EXPECT_EQ(r["count"], 3);
+  EXPECT_EQ(r["max_model_len"], kMaxModelLen);
+  EXPECT_EQ(r["tokens"], json::array({*tokenizer_->bos_id(), 'h', 'i'}));
+  EXPECT_GT(Ask("POST", "/tokenize", ChatBody().dump()).json()["count"], 2);
+  EXPECT_EQ(Ask("POST", "/detokenize", R"({"tokens":[104,105]})").json()["prompt"], "hi");
+  EXPECT_EQ(Ask("POST", "/detokenize", R"({"tokens":[-1]})").error()["param"], "tokens");
+  EXPECT_EQ(Ask("POST", "/tokenize", "{}").error()["param"], "prompt");
+}
+
+TEST_F(Wire, MetricsPage) {
+  StartServer();
+  EXPECT_EQ(Chat(ChatBody()).status, 200);
+  const WireResponse r = Ask("GET", "/metrics");
+  EXPECT_TRUE(r.headers.at("content-type").starts_with("text/plain; version=0.0.4"));
+  for (const char* line :
+       {"slipstream_requests_total{model_name=\"tiny\"} 1",
+        "slipstream_request_finished_total{model_name=\"tiny\",finished_reason=\"stop\"} 1",
+        "slipstream_time_to_first_token_seconds_count{model_name=\"tiny\"} 1",
+        "slipstream_inter_token_latency_seconds_count{model_name=\"tiny\"} 2",
+        "slipstream_e2e_request_latency_seconds_count{model_name=\"tiny\"} 1",
+        "slipstream_generation_tokens_total", "slipstream_kv_blocks_total{model_name=\"tiny\"} 512",
+        "# TYPE slipstream_engine_step_seconds histogram"}) {
+    EXPECT_NE(r.body.find(line), std::string::npos) << line << "\n" << r.body;
+  }
+}
+
+}  // namespace
+}  // namespace slipstream::testing

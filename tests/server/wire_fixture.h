@@ -1,0 +1,146 @@
+// A real Server with a real Engine over a scripted model, on a free port of loopback.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "server/server.h"
+#include "tests/server/fake_model.h"
+#include "tests/server/tiny_tokenizer.h"
+#include "tests/server/wire_client.h"
+#include "tokenizer/chat_template.h"
+
+namespace slipstream::testing {
+
+using nlohmann::json;
+
+class Wire : public ::testing::Test {
+ protected:
+  static constexpr int kMaxModelLen = 512;
+
+  Wire() {
+    tokenizer_ = std::make_shared<TinyTokenizer>();
+    model_ = std::make_shared<FakeModel>();
+    Say("Hello world");
+    config_.port = 0;
+    config_.io_threads = 2;
+    engine_config_.max_num_seqs = 16;
+    engine_config_.enable_prefix_caching = false;
+  }
+  ~Wire() override { StopServer(); }
+
+  // Every sequence answers with `text`, then ends.
+  void Say(const std::string& text) { SayTokens(tokenizer_->Script(text), true); }
+  // Or with these tokens over and over, or once.
+  void SayTokens(std::vector<int32_t> ids, bool then_eos) {
+    const int32_t eos = *tokenizer_->eos_id();
+    model_->script = [ids = std::move(ids), then_eos, eos](uint64_t, int index) {
+      const auto i = static_cast<size_t>(index);
+      if (i < ids.size()) return ids[i];
+      return then_eos ? eos : ids[i % ids.size()];
+    };
+  }
+  void SayForever(const std::string& text) { SayTokens(tokenizer_->Script(text), false); }
+
+  void StartServer() {
+    ExecutorInfo info;
+    info.vocab_size = tokenizer_->vocab_size();
+    info.max_model_len = kMaxModelLen;
+    info.num_blocks = kNumBlocks;
+    info.block_size_tokens = 16;
+    info.max_num_seqs = engine_config_.max_num_seqs;
+    info.max_batch_tokens = 2048;
+    info.eos_token_ids = tokenizer_->eog_ids();
+    engine_ = MakeEngine(engine_config_, std::make_unique<ScriptExecutor>(info, model_));
+    engine_->Start();
+    auto chat_template =
+        ChatTemplate::Parse(template_source_, tokenizer_->bos_token(), tokenizer_->eos_token());
+    ASSERT_TRUE(chat_template) << chat_template.error().message;
+    ModelInfo model{.name = "tiny",
+                    .aliases = {"small"},
+                    .created = 1'700'000'000,
+                    .max_model_len = kMaxModelLen,
+                    .root = "models/tiny"};
+    auto server =
+        Server::Start(config_, model, tokenizer_,
+                      std::shared_ptr<const ChatTemplate>(std::move(*chat_template)), *engine_);
+    ASSERT_TRUE(server) << server.error().message;
+    server_ = std::move(*server);
+  }
+
+  void StopServer() {
+    model_->Release();
+    if (engine_) engine_->Stop(NowUs());
+    server_.reset();
+    engine_.reset();
+  }
+
+  uint16_t port() const { return server_->http_port(); }
+  WireResponse Ask(const std::string& method, const std::string& path, const std::string& body = "",
+                   const std::string& headers = "") {
+    WireClient client(port());
+    return client.Ask(method, path, body, headers);
+  }
+  WireResponse Chat(const json& body) { return Ask("POST", "/v1/chat/completions", body.dump()); }
+  WireResponse Complete(const json& body) { return Ask("POST", "/v1/completions", body.dump()); }
+
+  static json ChatBody(json more = json::object()) {
+    json body = {{"model", "tiny"}, {"messages", {{{"role", "user"}, {"content", "Hi"}}}}};
+    body.update(more);
+    return body;
+  }
+
+  // Waits, without a limit that a slow machine could miss, until `condition` holds.
+  template <typename F>
+  static bool Eventually(F condition) {
+    for (int i = 0; i < 20'000; ++i) {
+      if (condition()) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return false;
+  }
+  bool BlocksComeBack() {
+    return Eventually([&] {
+      const EngineMetrics& metrics = engine_->metrics();
+      return metrics.kv_blocks_used.value() == 0 && metrics.running_sequences.value() == 0 &&
+             metrics.waiting_sequences.value() == 0;
+    });
+  }
+
+  static constexpr int kNumBlocks = 512;
+  std::shared_ptr<TinyTokenizer> tokenizer_;
+  std::shared_ptr<FakeModel> model_;
+  ServerConfig config_;
+  EngineConfig engine_config_;
+  std::string template_source_ = DefaultChatTemplate();
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Server> server_;
+};
+
+// The text of one choice of a chat or completion stream.
+inline std::string StreamedText(const std::vector<json>& events, int index = 0) {
+  std::string text;
+  for (const json& event : events) {
+    if (!event.is_object() || !event.contains("choices")) continue;
+    for (const json& choice : event["choices"]) {
+      if (choice["index"] != index) continue;
+      if (choice.contains("delta")) {
+        text += choice["delta"].value("content", "");
+      } else {
+        text += choice.value("text", "");
+      }
+    }
+  }
+  return text;
+}
+
+}  // namespace slipstream::testing

@@ -1,0 +1,257 @@
+// W42 of the wire contract, slow readers, health, drain and start errors.
+#include "tests/server/wire_fixture.h"
+
+namespace slipstream::testing {
+namespace {
+
+constexpr const char* kChat = "/v1/chat/completions";
+
+class Disconnects : public Wire {
+ protected:
+  void SetUp() override {
+    SayForever("abc");
+    model_->step_us = 500;
+    StartServer();
+  }
+  // The client leaves while a step is held, so that the answer cannot end first.
+  void LeaveDuringAStep(WireClient* client) {
+    model_->Hold();
+    client->Close();
+    EXPECT_TRUE(Eventually([&] {
+      return Ask("GET", "/metrics").body.find("client_disconnects_total{model_name=\"tiny\"} 1") !=
+             std::string::npos;
+    }));
+    model_->Release();
+    EXPECT_TRUE(BlocksComeBack());
+  }
+  bool Running(int sequences) {
+    return Eventually([&] { return engine_->metrics().running_sequences.value() >= sequences; });
+  }
+};
+
+TEST_F(Disconnects, W42_BeforeTheFirstToken) {
+  model_->Hold();
+  for (const bool stream : {true, false}) {
+    WireClient client(port());
+    client.Send(WireClient::Format("POST", kChat, ChatBody({{"stream", stream}}).dump()));
+    EXPECT_TRUE(Eventually([&] { return engine_->metrics().has_work.load(); }));
+    client.Close();
+  }
+  EXPECT_TRUE(Eventually([&] {
+    return Ask("GET", "/metrics").body.find("client_disconnects_total{model_name=\"tiny\"} 2") !=
+           std::string::npos;
+  }));
+  model_->Release();
+  EXPECT_TRUE(BlocksComeBack());
+}
+
+TEST_F(Disconnects, W42_InMidStream) {
+  WireClient client(port());
+  client.Send(WireClient::Format("POST", kChat, ChatBody({{"stream", true}}).dump()));
+  ASSERT_TRUE(client.WaitFor("\"content\":\"c\""));
+  EXPECT_GT(engine_->metrics().kv_blocks_used.value(), 0);
+  LeaveDuringAStep(&client);
+  EXPECT_EQ(engine_->metrics().finished_abort_total.value(), 1u);
+}
+
+TEST_F(Disconnects, W42_WithoutStreaming) {
+  WireClient client(port());
+  client.Send(WireClient::Format("POST", kChat, ChatBody().dump()));
+  ASSERT_TRUE(Running(1));
+  LeaveDuringAStep(&client);
+  EXPECT_EQ(engine_->metrics().finished_abort_total.value(), 1u);
+}
+
+TEST_F(Disconnects, W42_ManyChoicesAndPrompts) {
+  WireClient client(port());
+  client.Send(WireClient::Format(
+      "POST", "/v1/completions",
+      json{{"prompt", {"one", "two"}}, {"n", 3}, {"max_tokens", 500}, {"stream", true}}.dump()));
+  ASSERT_TRUE(Running(6));
+  LeaveDuringAStep(&client);
+  EXPECT_EQ(engine_->metrics().finished_abort_total.value(), 6u);
+}
+
+TEST_F(Disconnects, W42_HalfOfManyClientsLeave) {
+  std::vector<std::unique_ptr<WireClient>> clients;
+  for (int i = 0; i < 40; ++i) {
+    clients.push_back(std::make_unique<WireClient>(port()));
+    clients.back()->Send(WireClient::Format(
+        "POST", "/v1/completions",
+        json{{"prompt", "x"}, {"max_tokens", 40}, {"stream", i % 4 < 2}}.dump()));
+  }
+  for (int i = 0; i < 40; i += 2) clients[i]->Close();
+  for (int i = 1; i < 40; i += 2) {
+    const WireResponse r = clients[i]->Read();
+    EXPECT_EQ(r.status, 200);
+    EXPECT_TRUE(r.complete);
+  }
+  EXPECT_TRUE(BlocksComeBack());
+}
+
+TEST_F(Wire, W42_SlowReaderIsCutOff) {
+  SayForever("abcdefgh");
+  config_.max_pending_bytes = 16 << 10;
+  StartServer();
+  WireClient client(port(), 4096);
+  // More than the socket buffers of both sides hold, and the client reads nothing.
+  client.Send(WireClient::Format(
+      "POST", "/v1/completions",
+      json{{"prompt", "x"}, {"n", 16}, {"max_tokens", 500}, {"stream", true}, {"logprobs", 20}}
+          .dump()));
+  EXPECT_TRUE(Eventually([&] {
+    return Ask("GET", "/metrics").body.find("slow_clients_total{model_name=\"tiny\"} 1") !=
+           std::string::npos;
+  }));
+  EXPECT_TRUE(BlocksComeBack());
+  EXPECT_EQ(Complete({{"prompt", "x"}, {"max_tokens", 3}}).status, 200);
+}
+
+TEST_F(Wire, W42_ClientThatTakesNothingTimesOut) {
+  SayForever("abcdefgh");
+  config_.write_timeout_seconds = 0.1;
+  config_.max_pending_bytes = 64 << 20;
+  StartServer();
+  WireClient client(port(), 4096);
+  client.Send(WireClient::Format(
+      "POST", "/v1/completions",
+      json{{"prompt", "x"}, {"n", 16}, {"max_tokens", 500}, {"stream", true}, {"logprobs", 20}}
+          .dump()));
+  EXPECT_TRUE(Eventually([&] {
+    return Ask("GET", "/metrics").body.find("slow_clients_total{model_name=\"tiny\"} 1") !=
+           std::string::npos;
+  }));
+  EXPECT_TRUE(BlocksComeBack());
+}
+
+TEST_F(Wire, IncompleteRequestsTimeOut) {
+  config_.header_timeout_seconds = 0.1;
+  config_.body_timeout_seconds = 0.1;
+  config_.idle_timeout_seconds = 0.1;
+  StartServer();
+  WireClient idle(port()), header(port()), body(port());
+  header.Send("POST /v1/completions HTTP/1.1\r\nhost:");
+  body.Send("POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{");
+  EXPECT_TRUE(idle.AtEnd());
+  EXPECT_TRUE(header.AtEnd());
+  EXPECT_TRUE(body.AtEnd());
+}
+
+TEST_F(Wire, HealthTellsOfAStuckEngine) {
+  config_.stalled_engine_seconds = 0.05;
+  StartServer();
+  EXPECT_EQ(Ask("GET", "/health").status, 200);
+  EXPECT_EQ(Ask("GET", "/ready").status, 200);
+  model_->Hold();
+  WireClient client(port());
+  client.Send(WireClient::Format("POST", kChat, ChatBody().dump()));
+  EXPECT_TRUE(Eventually([&] { return Ask("GET", "/health").status == 503; }));
+  EXPECT_EQ(Ask("GET", "/ready").status, 503);
+  model_->Release();
+  EXPECT_EQ(client.Read().status, 200);
+  EXPECT_TRUE(Eventually([&] { return Ask("GET", "/health").status == 200; }));
+}
+
+TEST_F(Wire, DrainLetsRequestsFinish) {
+  SayForever("ab");
+  model_->step_us = 1000;
+  StartServer();
+  WireClient client(port()), idle(port());
+  EXPECT_EQ(idle.Ask("GET", "/health").status, 200);
+  client.Send(
+      WireClient::Format("POST", kChat, ChatBody({{"stream", true}, {"max_tokens", 100}}).dump()));
+  ASSERT_TRUE(client.WaitFor("\"content\":\"b\""));
+  server_->BeginDrain(60);
+  EXPECT_TRUE(idle.AtEnd());  // idle connections close at once
+  EXPECT_EQ(Ask("GET", "/ready").status, 503);
+  EXPECT_EQ(Ask("GET", "/health").status, 200);
+  const WireResponse refused = Chat(ChatBody());
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.headers.contains("retry-after"));
+  server_->Wait();
+  const WireResponse r = client.Read();
+  EXPECT_EQ(StreamedText(Events(r.body)).size(), 100u);
+  EXPECT_EQ(Events(r.body).back(), "[DONE]");
+}
+
+TEST_F(Wire, DrainAbortsAfterTheGrace) {
+  SayForever("ab");
+  model_->step_us = 2000;
+  StartServer();
+  WireClient client(port()), whole(port());
+  client.Send(WireClient::Format("POST", kChat, ChatBody({{"stream", true}}).dump()));
+  ASSERT_TRUE(client.WaitFor("\"content\":\"b\""));
+  model_->Hold();  // it will not finish
+  whole.Send(WireClient::Format("POST", kChat, ChatBody().dump()));
+  ASSERT_TRUE(Eventually([&] {
+    return Ask("GET", "/metrics").body.find("open_requests{model_name=\"tiny\"} 2") !=
+           std::string::npos;
+  }));
+  server_->BeginDrain(0.05);
+  server_->Wait();
+  const auto events = Events(client.Read().body);
+  EXPECT_TRUE(events[events.size() - 2].contains("error"));
+  EXPECT_EQ(events.back(), "[DONE]");
+  EXPECT_EQ(whole.Read().status, 503);
+}
+
+TEST_F(Wire, StopWithOpenRequests) {
+  SayForever("ab");
+  model_->step_us = 1000;
+  StartServer();
+  std::vector<std::unique_ptr<WireClient>> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(std::make_unique<WireClient>(port()));
+    clients.back()->Send(WireClient::Format("POST", kChat, ChatBody({{"stream", i < 4}}).dump()));
+  }
+  ASSERT_TRUE(Eventually([&] { return engine_->metrics().running_sequences.value() >= 4; }));
+  server_->Stop();
+  server_.reset();  // before the engine: its last events find nobody, and nothing breaks
+  EXPECT_TRUE(BlocksComeBack());
+}
+
+TEST_F(Wire, PortInUseIsAClearError) {
+  StartServer();
+  ServerConfig config = config_;
+  config.port = port();
+  const auto second = Server::Start(config, {}, tokenizer_, nullptr, *engine_);
+  ASSERT_FALSE(second);
+  EXPECT_NE(second.error().message.find(fmt::format("127.0.0.1:{}", port())), std::string::npos);
+  EXPECT_NE(second.error().message.find("in use"), std::string::npos);
+  config.host = "no.such.host.invalid";
+  config.port = 0;
+  EXPECT_FALSE(Server::Start(config, {}, tokenizer_, nullptr, *engine_));
+}
+
+TEST_F(Wire, TemplateErrorsAreTheClients) {
+  template_source_ = "{{ raise_exception('roles must alternate') }}";
+  StartServer();
+  const WireResponse r = Chat(ChatBody({{"stream", true}}));
+  EXPECT_EQ(r.status, 400);
+  EXPECT_NE(r.error()["message"].get<std::string>().find("roles must alternate"),
+            std::string::npos);
+}
+
+TEST_F(Wire, ManyClientsAtOnce) {
+  StartServer();
+  std::vector<std::thread> threads;
+  std::atomic<int> good{0};
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&] {
+      WireClient client(port());
+      for (int i = 0; i < 25; ++i) {
+        const WireResponse r =
+            client.Ask("POST", kChat, ChatBody({{"stream", i % 2 == 0}, {"n", 2}}).dump());
+        if (r.status != 200 || !r.complete) continue;
+        good += i % 2 == 0 ? StreamedText(Events(r.body), 1) == "Hello world"
+                           : r.json()["choices"][1]["message"]["content"] == "Hello world";
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(good, 200);
+  EXPECT_TRUE(BlocksComeBack());
+}
+
+}  // namespace
+}  // namespace slipstream::testing

@@ -3,10 +3,11 @@
 reference ids of each line. References: the packages `tokenizers` and `sentencepiece`.
 
 usage: make_tokenizer_fixtures.py --vocabs FOLDER --smollm2 FILE.gguf --deepseek tokenizer.json
-                                  --mistral FOLDER
+                                  --mistral FOLDER --sentencepiece FOLDER
 FOLDER of --vocabs holds the ggml-vocab-*.gguf files of the llama-cpp-python 0.3.36 source
-distribution, of --mistral the sentencepiece models of mistral-common 1.13.1. Needs the packages
-tokenizers, sentencepiece, protobuf and gguf.
+distribution, of --mistral the sentencepiece models of mistral-common 1.13.1, of --sentencepiece
+test_model.model and test_ja_model.model of the sentencepiece 0.2.0 source distribution. Needs the packages
+tokenizers, sentencepiece 0.2.0 (later ones break ties of unigram models otherwise), protobuf, gguf.
 """
 import argparse
 import json
@@ -196,7 +197,7 @@ def spm_proto(vocab):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("vocabs", "smollm2", "deepseek", "mistral"):
+    for name in ("vocabs", "smollm2", "deepseek", "mistral", "sentencepiece"):
         parser.add_argument("--" + name, required=True, type=pathlib.Path)
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
@@ -224,6 +225,9 @@ def main():
                           ("v7", "mistral_instruct_tokenizer_241114.model.v7")):
         model = sentencepiece.SentencePieceProcessor(model_file=str(args.mistral / file))
         write_hashes(f"mistral-{version}", model.encode, lines)
+    for name in ("test_model", "test_ja_model"):  # unigram models that normalize
+        model = sentencepiece.SentencePieceProcessor(model_file=str(args.sentencepiece / f"{name}.model"))
+        write_hashes(f"sentencepiece-{name}", model.encode, lines)
 
 
 if __name__ == "__main__":

@@ -195,14 +195,18 @@ TEST(HfFolderReference, DeepseekTokenizerJson) {
   ExpectWholeCharacters(tokenizer);
 }
 
-TEST(HfFolderReference, MistralSentencePieceModels) {
+// Plain BPE models run on our own merges, unigram models in the sentencepiece library.
+TEST(HfFolderReference, SentencePieceModels) {
+  const std::string mistral = Env("SLIPSTREAM_MISTRAL_MODELS") + "/";
+  const std::string library = Env("SLIPSTREAM_SENTENCEPIECE_MODELS") + "/";
   const std::map<std::string, std::string> files = {
-      {"mistral-v1", "tokenizer.model.v1"},
-      {"mistral-v3", "mistral_instruct_tokenizer_240323.model.v3"},
-      {"mistral-v7", "mistral_instruct_tokenizer_241114.model.v7"}};
+      {"mistral-v1", mistral + "tokenizer.model.v1"},
+      {"mistral-v3", mistral + "mistral_instruct_tokenizer_240323.model.v3"},
+      {"mistral-v7", mistral + "mistral_instruct_tokenizer_241114.model.v7"},
+      {"sentencepiece-test_model", library + "test_model.model"},
+      {"sentencepiece-test_ja_model", library + "test_ja_model.model"}};
   for (const auto& [name, file] : files) {
-    const auto tokenizer =
-        FromFolder(Env("SLIPSTREAM_MISTRAL_MODELS") + "/" + file, "tokenizer.model");
+    const auto tokenizer = FromFolder(file, "tokenizer.model");
     ASSERT_NE(tokenizer, nullptr);
     ExpectReferenceIds(name, tokenizer, false);
     ExpectWholeCharacters(tokenizer);

@@ -1,8 +1,9 @@
 // Decode attention on one GPU: time per layer call and KV GB/s, cold L2, inside a CUDA graph.
 //   attention_bench SUITE [key=value ...]
-// SUITE: ceiling | peers | paper | sweep | chain | fp8 | shape. Keys: commit, date, out (CSV file, appended),
-// stages, distance, min_tiles, reps, adjacent, pdl, block, and for `shape`: hq, hkv, batch, context.
-// The shapes are those of the peers' benchmark and of arXiv 2504.06319.
+// SUITE: ceiling | peers | paper | sweep | chain | fp8 | shape. Keys: commit, date, out (CSV file,
+// appended), stages, distance, min_tiles, reps, adjacent, pdl, block, and for `shape`: hq, hkv,
+// batch, context, impl (slipstream, paper_base, paper_prefetch). The shapes are those of the peers'
+// benchmark and of arXiv 2504.06319.
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -65,13 +66,14 @@ class Problem {
     std::shuffle(ids.begin(), ids.end(), std::mt19937(3));
     size_t next = 0;
     for (int i = 0; i < s.batch; ++i) {
-      for (int b = 0; b < (lens[i] + block - 1) / block; ++b) table[i * max_blocks + b] = ids[next++];
+      for (int b = 0; b < (lens[i] + block - 1) / block; ++b)
+        table[i * max_blocks + b] = ids[next++];
     }
     tile_bytes = int64_t{block} * kDim * elem;
     head_stride = tile_bytes * (adjacent ? 2 : 1);
     block_stride = head_stride * s.hkv;
     value_offset = adjacent ? tile_bytes : block_stride * num_blocks;
-    const Pattern pattern = s.dtype == DType::kF16     ? Pattern::kF16
+    const Pattern pattern = s.dtype == DType::kF16      ? Pattern::kF16
                             : s.dtype == DType::kF8E4M3 ? Pattern::kE4M3
                                                         : Pattern::kBF16;
     for (int l = 0; l < layers; ++l) {
@@ -93,9 +95,11 @@ class Problem {
     p.out = out->get();
     p.q_dtype = shape.dtype == DType::kF16 ? DType::kF16 : DType::kBF16;
     p.q_token_stride = p.out_token_stride = int64_t{shape.hq} * kDim;
-    p.kv = {caches[layer].get(), caches[layer].get() + value_offset, shape.dtype,
-            KvLayout::kSwizzled, block_stride, head_stride, num_blocks, block_size, shape.hkv,
-            kDim};
+    p.kv = {caches[layer].get(), caches[layer].get() + value_offset,
+            shape.dtype,         KvLayout::kSwizzled,
+            block_stride,        head_stride,
+            num_blocks,          block_size,
+            shape.hkv,           kDim};
     p.block_tables = tables->get();
     p.kv_len = kv_len->get();
     p.num_seqs = shape.batch;
@@ -131,7 +135,6 @@ class Ours {
     shape_.grid = NumSms();
     shape_.max_seqs = problem.shape.batch;
     shape_.min_tiles_per_cta = tuning.min_tiles_per_cta;
-    shape_.dynamic_shares = IntOption("dynamic", 1) != 0;
     std::vector<DecodeSegment> words(DecodePlanBytes(shape_) / sizeof(DecodeSegment));
     BuildDecodePlan(shape_, {problem.lens, {}}, std::as_writable_bytes(std::span(words)));
     plan_ = std::make_unique<DeviceArray<DecodeSegment>>(words);
@@ -188,28 +191,42 @@ void Report(const Problem& p, const std::string& impl, int distance, const Timin
 
 Timing TimeOurs(const Problem& p, const DecodeTuning& tuning) {
   const Ours ours(p, tuning);
-  return TimeGraph(p.layers, [&](cudaStream_t s) {
-    for (int l = 0; l < p.layers; ++l) ours.Call(l, s);
-  }, IntOption("reps", 9));
+  return TimeGraph(
+      p.layers,
+      [&](cudaStream_t s) {
+        for (int l = 0; l < p.layers; ++l) ours.Call(l, s);
+      },
+      IntOption("reps", 9));
 }
 
 Timing TimePaper(const Problem& p, bool prefetch) {
-  return TimeGraph(p.layers, [&](cudaStream_t s) {
-    for (int l = 0; l < p.layers; ++l) {
-      const PaperBaselineParams b{p.q->get(), p.out->get(), p.caches[l].get(),
-                                  p.caches[l].get() + p.value_offset, p.shape.dtype,
-                                  p.tables->get(), p.kv_len->get(), p.shape.batch, p.shape.hq,
-                                  p.shape.hkv, p.max_blocks,
-                                  *std::max_element(p.lens.begin(), p.lens.end()), 0.088f};
-      if (PaperBaseline(b, prefetch, s) != KernelStatus::kOk) std::exit(1);
-    }
-  }, IntOption("reps", 9));
+  return TimeGraph(
+      p.layers,
+      [&](cudaStream_t s) {
+        for (int l = 0; l < p.layers; ++l) {
+          const PaperBaselineParams b{p.q->get(),
+                                      p.out->get(),
+                                      p.caches[l].get(),
+                                      p.caches[l].get() + p.value_offset,
+                                      p.shape.dtype,
+                                      p.tables->get(),
+                                      p.kv_len->get(),
+                                      p.shape.batch,
+                                      p.shape.hq,
+                                      p.shape.hkv,
+                                      p.max_blocks,
+                                      *std::max_element(p.lens.begin(), p.lens.end()),
+                                      0.088f};
+          if (PaperBaseline(b, prefetch, s) != KernelStatus::kOk) std::exit(1);
+        }
+      },
+      IntOption("reps", 9));
 }
 
 std::vector<Shape> PeerShapes() {
   std::vector<Shape> all;
-  for (const auto& [hq, hkv] : std::vector<std::pair<int, int>>{
-           {32, 32}, {32, 8}, {28, 4}, {64, 8}, {8, 1}}) {
+  for (const auto& [hq, hkv] :
+       std::vector<std::pair<int, int>>{{32, 32}, {32, 8}, {28, 4}, {64, 8}, {8, 1}}) {
     for (auto [b, c] : std::vector<std::pair<int, int>>{
              {1, 4096}, {1, 32768}, {8, 4096}, {32, 2048}, {64, 4096}, {128, 1024}}) {
       if (hkv == 32 && b * c > 64 * 2048) c = std::max(512, 64 * 2048 / b);
@@ -297,11 +314,12 @@ int Main(int argc, char** argv) {
     for (Shape s : PeerShapes()) {
       if (suite == "fp8") s.dtype = DType::kF8E4M3;
       const Problem p(s, block, adjacent);
-      Report(p, "slipstream", tuning.prefetch_distance, TimeOurs(p, tuning));
+      Report(p, tuning.dependent_launch ? "slipstream_pdl" : "slipstream", tuning.prefetch_distance,
+             TimeOurs(p, tuning));
     }
   } else if (suite == "paper") {
-    for (const auto& [hq, hkv] : std::vector<std::pair<int, int>>{
-             {32, 32}, {32, 8}, {28, 4}, {40, 8}}) {
+    for (const auto& [hq, hkv] :
+         std::vector<std::pair<int, int>>{{32, 32}, {32, 8}, {28, 4}, {40, 8}}) {
       for (int context : {527, 1024, 2048, 4608}) {
         const Problem p({hq, hkv, 64, context, DType::kF16});
         Report(p, "paper_base", 0, TimePaper(p, false));
@@ -310,12 +328,18 @@ int Main(int argc, char** argv) {
       }
     }
   } else if (suite == "sweep") {
-    for (const Shape& s : std::vector<Shape>{{32, 8, 1, 4096}, {28, 4, 1, 4096}, {8, 1, 1, 4096},
-                                             {8, 1, 1, 32768}, {8, 1, 8, 4096}, {32, 8, 8, 4096},
-                                             {32, 8, 32, 2048}, {32, 8, 64, 4096},
-                                             {32, 8, 128, 1024}, {32, 8, 64, 0}}) {
+    for (const Shape& s : std::vector<Shape>{{32, 8, 1, 4096},
+                                             {28, 4, 1, 4096},
+                                             {8, 1, 1, 4096},
+                                             {8, 1, 1, 32768},
+                                             {8, 1, 8, 4096},
+                                             {32, 8, 8, 4096},
+                                             {32, 8, 32, 2048},
+                                             {32, 8, 64, 4096},
+                                             {32, 8, 128, 1024},
+                                             {32, 8, 64, 0}}) {
       const Problem p(s, block, adjacent);
-      for (int stages : {1, 2, 3}) {
+      for (int stages : {1, 2}) {
         for (int distance : {0, 1, 2, 4, 8}) {
           DecodeTuning t = tuning;
           t.stages = stages;
@@ -323,16 +347,21 @@ int Main(int argc, char** argv) {
           Report(p, "slipstream_s" + std::to_string(stages), distance, TimeOurs(p, t));
         }
       }
-      for (int tiles : {1, 2, 4, 8, 16}) {
+      for (int tiles : {1, 2, 4, 8}) {
         DecodeTuning t = tuning;
         t.min_tiles_per_cta = tiles;
         Report(p, "slipstream_t" + std::to_string(tiles), t.prefetch_distance, TimeOurs(p, t));
       }
     }
   } else if (suite == "chain") {
-    for (const Shape& s : std::vector<Shape>{{32, 8, 1, 4096}, {28, 4, 1, 4096}, {8, 1, 1, 4096},
-                                             {8, 1, 1, 32768}, {8, 1, 8, 4096}, {32, 8, 8, 4096},
-                                             {32, 8, 32, 2048}, {32, 8, 64, 4096}}) {
+    for (const Shape& s : std::vector<Shape>{{32, 8, 1, 4096},
+                                             {28, 4, 1, 4096},
+                                             {8, 1, 1, 4096},
+                                             {8, 1, 1, 32768},
+                                             {8, 1, 8, 4096},
+                                             {32, 8, 8, 4096},
+                                             {32, 8, 32, 2048},
+                                             {32, 8, 64, 4096}}) {
       Chain(s);
     }
   } else if (suite == "shape") {

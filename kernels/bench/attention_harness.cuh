@@ -13,13 +13,13 @@
 
 namespace slipstream::bench {
 
-#define SLIP_CUDA(call)                                                          \
-  do {                                                                           \
-    const cudaError_t error_ = (call);                                           \
-    if (error_ != cudaSuccess) {                                                 \
-      std::fprintf(stderr, "%s: %s\n", #call, cudaGetErrorString(error_));       \
-      std::exit(1);                                                              \
-    }                                                                            \
+#define SLIP_CUDA(call)                                                    \
+  do {                                                                     \
+    const cudaError_t error_ = (call);                                     \
+    if (error_ != cudaSuccess) {                                           \
+      std::fprintf(stderr, "%s: %s\n", #call, cudaGetErrorString(error_)); \
+      std::exit(1);                                                        \
+    }                                                                      \
   } while (0)
 
 template <typename T>
@@ -98,14 +98,21 @@ inline Timing TimeGraph(int calls, const std::function<void(cudaStream_t)>& reco
   SLIP_CUDA(cudaEventCreate(&begin));
   SLIP_CUDA(cudaEventCreate(&end));
   std::vector<double> us;
-  for (int i = 0; i < repeats + 2; ++i) {
+  // Warm up for a fixed time, not a fixed count: the first milliseconds after an idle spell or a
+  // fill are slower on some shapes.
+  double warm_up_ms = 30;
+  while (static_cast<int>(us.size()) < repeats) {
     SLIP_CUDA(cudaEventRecord(begin, stream));
     SLIP_CUDA(cudaGraphLaunch(exec, stream));
     SLIP_CUDA(cudaEventRecord(end, stream));
     SLIP_CUDA(cudaEventSynchronize(end));
     float ms;
     SLIP_CUDA(cudaEventElapsedTime(&ms, begin, end));
-    if (i >= 2) us.push_back(ms * 1e3 / calls);
+    if (warm_up_ms > 0) {
+      warm_up_ms -= ms;
+    } else {
+      us.push_back(ms * 1e3 / calls);
+    }
   }
   std::sort(us.begin(), us.end());
   SLIP_CUDA(cudaEventDestroy(begin));

@@ -32,10 +32,7 @@ struct RowSize {
   int rows;       // KV heads x passes
 };
 
-constexpr int64_t kStraddleTiles = 3;    // what a second row costs a CTA, in tiles of its time
-constexpr int64_t kDynamicTiles = 96;    // below this share, balancing costs more than it brings
-constexpr int64_t kSmallestTiles = 12;   // last shares: still a tile or two for each warp
-constexpr double kFirstPart = 0.75;      // of the line is dealt out before anyone is done
+constexpr int64_t kStraddleTiles = 3;  // what a second row costs a CTA, in tiles of its time
 
 // One share per CTA, no share in two rows: row r gets a number of CTAs in proportion to its tiles.
 // Empty if the shares would be too unequal.
@@ -60,35 +57,10 @@ Cuts AlignedCuts(const std::vector<RowSize>& sizes, int64_t total, int shares) {
   return largest * used <= plain * shares ? cuts : Cuts{};
 }
 
-// Equal shares for the first round, then rounds of halving size. Shares are taken from the end of
-// the line, so the small ones come first in line order.
-Cuts DynamicCuts(int64_t total, int grid) {
-  std::vector<int64_t> round_tiles;
-  int64_t left = total;
-  const auto take = [&](int64_t tiles) {
-    round_tiles.push_back(tiles);
-    left -= tiles;
-  };
-  take(static_cast<int64_t>(total * kFirstPart));
-  while (static_cast<int>(round_tiles.size()) < kMaxWaves && left / 2 / grid > kSmallestTiles) {
-    take(left / 2);
-  }
-  take(left);
-  Cuts cuts{0};
-  for (size_t r = round_tiles.size(); r-- > 0;) {
-    const int64_t start = cuts.back();
-    for (int c = 1; c <= grid; ++c) cuts.push_back(start + round_tiles[r] * c / grid);
-  }
-  return cuts;
-}
-
 Cuts MakeCuts(const DecodePlanShape& shape, const std::vector<RowSize>& sizes, int64_t total) {
   const int64_t min_tiles = std::max(shape.min_tiles_per_cta, 1);
   const int shares =
       static_cast<int>(std::clamp<int64_t>((total + min_tiles - 1) / min_tiles, 1, shape.grid));
-  if (shape.dynamic_shares && total / shape.grid >= kDynamicTiles) {
-    return DynamicCuts(total, shape.grid);
-  }
   Cuts cuts = AlignedCuts(sizes, total, shares);
   if (!cuts.empty()) return cuts;
   cuts.resize(shares + 1);
@@ -100,14 +72,13 @@ Cuts MakeCuts(const DecodePlanShape& shape, const std::vector<RowSize>& sizes, i
 class PlanWriter {
  public:
   PlanWriter(const DecodePlanShape& shape, int count, std::span<std::byte> buffer)
-      : max_shares_(DecodeMaxShares(shape)),
-        count_(count),
+      : count_(count),
         base_(reinterpret_cast<DecodeSegment*>(buffer.data())),
-        shares_(reinterpret_cast<DecodeShare*>(buffer.data()) + max_shares_),
-        next_(2 * max_shares_) {
-    for (int n = 0; n < max_shares_; ++n) {
+        shares_(reinterpret_cast<DecodeShare*>(buffer.data()) + shape.grid),
+        next_(2 * shape.grid) {
+    for (int n = 0; n < shape.grid; ++n) {
       base_[n] = {0, 0, 0, 0};
-      shares_[n] = {0, count <= shape.grid ? kOnlyShare : 0, n, n};
+      shares_[n] = {0, 0, n, n};
     }
   }
 
@@ -133,7 +104,7 @@ class PlanWriter {
  private:
   int Number(int c) const { return count_ - 1 - c; }
 
-  int max_shares_, count_;
+  int count_;
   DecodeSegment* base_;
   DecodeShare* shares_;
   int next_;
@@ -154,18 +125,16 @@ int DecodeNumPasses(const DecodePlanShape& shape) {
   return CeilDiv(shape.group * shape.max_query_len, DecodeRowsPerPass(shape));
 }
 
-int DecodeMaxShares(const DecodePlanShape& shape) { return shape.grid * (1 + kMaxWaves); }
-
 size_t DecodePlanBytes(const DecodePlanShape& shape) {
   const size_t rows =
       static_cast<size_t>(shape.max_seqs) * shape.num_kv_heads * DecodeNumPasses(shape);
-  return (3 * static_cast<size_t>(DecodeMaxShares(shape)) + rows) * sizeof(DecodeSegment);
+  return (3 * static_cast<size_t>(shape.grid) + rows) * sizeof(DecodeSegment);
 }
 
 size_t DecodeScratchBytes(const DecodePlanShape& shape) {
   // Two partial results per share; a record is 32 values, their maximum, their sum and padding.
   const size_t records = static_cast<size_t>(DecodeRowsPerPass(shape)) * shape.head_dim / 32;
-  return 128 + 2 * static_cast<size_t>(DecodeMaxShares(shape)) * records * 36 * sizeof(float);
+  return 2 * static_cast<size_t>(shape.grid) * records * 36 * sizeof(float);
 }
 
 DecodePlanResult BuildDecodePlan(const DecodePlanShape& shape, const DecodePlanInput& in,

@@ -3,12 +3,10 @@
 // kInvalidArgument when the batch does not fit the capacity it was sized for.
 //
 // All tiles of the batch, row after row (row = sequence x KV head x pass of query rows), form one
-// line (Stream-K, arXiv 2301.03598). It is cut into shares. The first `grid` shares belong to one
-// CTA each and hold most of the work in equal parts; the others are taken by whoever is done, in
-// sizes that halve, because SMs do not get equal bandwidth (on H100 the slowest runs at 0.9 of the
-// mean). A row that crosses a cut is merged inside the kernel.
-// Small batches have one share per CTA, cut at row boundaries where that keeps the shares equal:
-// a CTA that serves two rows would be the last to finish.
+// line (Stream-K, arXiv 2301.03598), cut into one share per CTA of a fixed grid: every SM reads the
+// same number of bytes whatever the lengths. Where rows are fewer than CTAs, cuts are put at row
+// boundaries if the shares stay equal: a CTA that serves two rows would be the last to finish. A
+// row that crosses a cut is merged inside the kernel.
 // The plan lives in device memory of bounded size, so one captured graph serves changing lengths.
 #pragma once
 
@@ -28,13 +26,12 @@ struct alignas(16) DecodeSegment {
   int32_t tile_end;
 };
 
-// Shares are numbered in the order they are taken: along the line from its end to its start. A row
-// that reaches into two shares is merged by the one taken later, which so never waits for work that
-// nobody has begun; rows of more shares are merged when no share is left.
+// Shares are numbered from the end of the line to its start, because CTAs start in order: of two
+// shares of a row, the one that merges has the higher number.
 struct alignas(16) DecodeShare {
   int32_t rest_begin;  // index in the plan of this share's second segment
-  // Number of segments, with two flags: kFirstIsTail if the first one is the end of a row begun by
-  // a later share, kOnlyShare if no CTA of this plan has a second share.
+  // Number of segments | kFirstIsTail if the first one is the end of a row that a higher share
+  // begins.
   int32_t num_segments;
   // Shares of the row of the last segment, from the row's start to its end: merge_first >= n >
   // merge_last. Equal if that row is not split, or ends here.
@@ -42,11 +39,7 @@ struct alignas(16) DecodeShare {
   int32_t merge_last;
 };
 inline constexpr int32_t kFirstIsTail = 1 << 30;
-inline constexpr int32_t kOnlyShare = 1 << 29;
-constexpr int NumSegments(const DecodeShare& s) {
-  return s.num_segments & ~(kFirstIsTail | kOnlyShare);
-}
-inline constexpr int kMaxWaves = 6;  // rounds of shares after the first
+constexpr int NumSegments(const DecodeShare& s) { return s.num_segments & ~kFirstIsTail; }
 
 struct DecodePlanShape {
   int num_kv_heads = 0;
@@ -59,7 +52,6 @@ struct DecodePlanShape {
   int max_seqs = 0;        // capacity
   // A CTA gets at least this many tiles before the next one is used.
   int min_tiles_per_cta = 4;
-  bool dynamic_shares = true;  // large batches: the end of the line is dealt out as CTAs finish
 };
 
 // Tokens in one tile of the kernel: 16, and 32 for 8-bit caches.
@@ -67,11 +59,9 @@ int DecodeTileTokens(DType kv_dtype);
 // Query rows (query position x head of the group) that share one pass over the KV.
 int DecodeRowsPerPass(const DecodePlanShape& shape);
 int DecodeNumPasses(const DecodePlanShape& shape);
-// Bound on the number of shares: grid * (1 + kMaxWaves).
-int DecodeMaxShares(const DecodePlanShape& shape);
 
 // Bytes of device memory for a plan, and for the scratch. Every byte of the scratch must be 0xFF
-// before its first use; each launch leaves it that way. Its first 128 bytes are counters.
+// before its first use; each launch leaves it that way.
 size_t DecodePlanBytes(const DecodePlanShape& shape);
 size_t DecodeScratchBytes(const DecodePlanShape& shape);
 
@@ -85,7 +75,7 @@ struct DecodePlanResult {
   size_t used_bytes = 0;  // what has to be uploaded
 };
 
-// Writes [max shares] first segments, [max shares] DecodeShare, then the other segments. REQUIRES: buffer is
+// Writes [grid] first segments, [grid] DecodeShare, then the other segments. REQUIRES: buffer is
 // 16-byte aligned and holds DecodePlanBytes(shape).
 DecodePlanResult BuildDecodePlan(const DecodePlanShape& shape, const DecodePlanInput& in,
                                  std::span<std::byte> buffer);

@@ -13,7 +13,6 @@ template <typename Traits>
 struct DecodeShared {
   uint32_t barriers, ring;  // this warp's
   uint64_t* queue;          // this warp's
-  int* shares;
   Partial4* stage;
   float* out;
   float2* stats;
@@ -24,8 +23,6 @@ struct DecodeShared {
     at += Traits::kBarrierBytes;
     queue = reinterpret_cast<uint64_t*>(at) + warp * Traits::kMaxAhead * Traits::kCopyLanes;
     at += Traits::kQueueBytes;
-    shares = reinterpret_cast<int*>(at);
-    at += Traits::kShareBytes;
     stage = reinterpret_cast<Partial4*>(at);
     at += Traits::kStageOutBytes;
     stats = reinterpret_cast<float2*>(at);
@@ -75,8 +72,7 @@ __device__ __forceinline__ void RunSegment(const DecodeParams& p, const SegmentV
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const RowMap& rows = v.output.rows;
   float2* stats = shared.stats + warp * Traits::kRows;
-  const WarpRange range =
-      RangeOfWarp<Traits::kWarps>(v.s.tile_begin, v.s.tile_end, warp, turn);
+  const WarpRange range = RangeOfWarp<Traits::kWarps>(v.s.tile_begin, v.s.tile_end, warp, turn);
   if (range.begin < range.end) {
     state.Begin(p, v.q, rows);
     for (int t = range.begin; t < range.end; ++t) {
@@ -114,70 +110,37 @@ __device__ __forceinline__ void MergeShare(const DecodeParams& p, int n, const D
   exchange.Take(p, v.output, n, shared.stage, threadIdx.x);
 }
 
-// The last CTA to finish puts the counters back to rest.
-__device__ __forceinline__ void LeaveCounters(const DecodeParams& p) {
-  if (threadIdx.x == 0 && atomicAdd(p.counters + 1, 1u) + 2 == gridDim.x) {
-    p.counters[0] = kResting;
-    p.counters[1] = kResting;
-  }
-}
-
 template <typename Traits>
-__global__ void __launch_bounds__(Traits::kThreads, 1)
+__global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
     DecodePrefetchKernel(const __grid_constant__ DecodeParams p) {
   extern __shared__ __align__(128) unsigned char shared_bytes[];
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n = blockIdx.x;
   // Plan: two independent 16-byte loads, issued before anything else.
-  int n = blockIdx.x;
   const DecodeSegment first = LoadSegment(p.plan + n);
-  DecodeShare share = LoadShare(p, n);
+  const DecodeShare share = LoadShare(p, n);
 
   const DecodeShared<Traits> shared(shared_bytes, p.stages, warp);
   if (lane < p.stages) BarrierInit(shared.barriers + 8 * lane, 1);
   FenceBarrierInit();
-  for (int i = threadIdx.x; i < Traits::kMaxCtaShares; i += Traits::kThreads) {
-    shared.shares[i] = ShareList::kFree;
-  }
   __syncwarp();
   LaunchDependents();
 
   // Old KV streams in before the dependency resolves; queries and the newest tokens wait for it.
-  const ShareList shares(p, shared.shares);
-  TileStream<Traits> stream(p, shares, first, share, shared.ring, shared.barriers, shared.queue,
-                            warp, lane);
+  TileStream<Traits> stream(p, first, share, shared.ring, shared.barriers, shared.queue, warp,
+                            lane);
   stream.Start();
   DependencyWait();
-  const bool only_share = (share.num_segments & kOnlyShare) != 0;
-  if (NumSegments(share) == 0 && only_share) return;
-  __syncthreads();  // the share list is initialised
-  stream.Open();
 
   RowState<Traits> state(lane);
-  int taken = 1;
-  while (true) {
-    for (int i = 0; i < NumSegments(share); ++i) {
-      const SegmentView<Traits> v(p, SegmentOf(p, n, share, i));
-      const bool tail = i == 0 && (share.num_segments & kFirstIsTail) != 0;
-      const bool split = i + 1 == NumSegments(share) && share.merge_first != share.merge_last;
-      RunSegment<Traits>(p, v, shared, stream, state, i + taken - 1, tail || split, n,
-                         tail ? n : share.merge_last);
-    }
-    // A row of two shares: the other one was taken earlier and posted its part first thing.
-    if (share.merge_first == share.merge_last + 1) MergeShare<Traits>(p, n, share, shared);
-    if (only_share) break;
-    n = shares.Get(taken, lane);
-    if (n >= p.max_shares) break;
-    share = LoadShare(p, n);
-    if (NumSegments(share) == 0) break;
-    ++taken;
+  const int num_segments = NumSegments(share);
+  for (int i = 0; i < num_segments; ++i) {
+    const SegmentView<Traits> v(p, SegmentOf(p, n, share, i));
+    const bool tail = i == 0 && (share.num_segments & kFirstIsTail) != 0;
+    const bool split = i + 1 == num_segments && share.merge_first != share.merge_last;
+    RunSegment<Traits>(p, v, shared, stream, state, i, tail || split, n,
+                       tail ? n : share.merge_last);
   }
-  // Rows of more shares, now that all are taken.
-  for (int k = 0; k < taken; ++k) {
-    n = k == 0 ? blockIdx.x : shares.Get(k, lane);
-    share = LoadShare(p, n);
-    if (share.merge_first > share.merge_last + 1) MergeShare<Traits>(p, n, share, shared);
-  }
-  if (!only_share) LeaveCounters(p);
+  if (share.merge_first != share.merge_last) MergeShare<Traits>(p, n, share, shared);
 }
 
 }  // namespace slipstream::kernels

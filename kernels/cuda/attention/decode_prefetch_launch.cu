@@ -53,8 +53,7 @@ KernelStatus Validate(const PagedAttentionParams& p, const DecodePlanShape& shap
   if (kv.layout != KvLayout::kSwizzled || !size_ok || shape.group > 16 || p.max_query_len > 8) {
     return KernelStatus::kUnsupported;
   }
-  // The list of shares a CTA may take is of fixed size.
-  return DecodeMaxShares(shape) <= 1024 ? KernelStatus::kOk : KernelStatus::kUnsupported;
+  return KernelStatus::kOk;
 }
 
 int BlockShift(int block_size) {
@@ -80,9 +79,7 @@ KernelStatus DecodePrefetchSm90(const PagedAttentionParams& p, const DecodePlanS
   d.query_start = p.query_start;
   d.sinks = p.sinks;
   d.plan = static_cast<const DecodeSegment*>(plan);
-  d.counters = static_cast<uint32_t*>(scratch);
-  d.records = static_cast<float*>(scratch) + 32;
-  d.max_shares = DecodeMaxShares(shape);
+  d.records = static_cast<float*>(scratch);
   d.q_token_stride = p.q_token_stride;
   d.out_token_stride = p.out_token_stride;
   d.block_stride_bytes = p.kv.block_stride_bytes;

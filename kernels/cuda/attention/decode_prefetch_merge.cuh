@@ -4,10 +4,10 @@
 // Between CTAs every word is its own message: the scratch rests at 0xFFFFFFFF, a NaN no arithmetic
 // produces, and a word that differs has arrived. So there is no fence, counter or second round
 // trip: a reader polls the words themselves, and puts the resting value back for the next launch.
-// The row is cut into units of 32 output values; each unit is merged by one of the row's shares (all
-// but the one that holds its end), so the merge itself is shared. A CTA waits here only for shares
-// that were taken before its own, or when none is left to take; the launcher's grid is resident at
-// once, so every wait ends.
+// The row is cut into units of 32 output values; each unit is merged by one of the row's shares
+// (all but the one that holds its end), so the merge itself is shared. A CTA waits here for others
+// of its grid, which have posted long before or finish at the same time; the launcher's grid is
+// resident at once, so every wait ends.
 #pragma once
 
 #include "kernels/cuda/attention/decode_prefetch_params.h"
@@ -203,8 +203,7 @@ class RowExchange {
   }
 
   // Adds the records of shares last_ + part, last_ + part + step, ..., a few loads in flight.
-  __device__ __forceinline__ void Collect(int unit, int at, int part, int step,
-                                          Partial4& a) const {
+  __device__ __forceinline__ void Collect(int unit, int at, int part, int step, Partial4& a) const {
     constexpr int kInFlight = 4;
     for (int n0 = last_ + part; n0 <= first_; n0 += kInFlight * step) {
       Words w[kInFlight];

@@ -18,14 +18,12 @@ struct DecodeParams {
   const int32_t* query_start;
   const float* sinks;
   const DecodeSegment* plan;
-  float* records;      // partial results of split rows
-  uint32_t* counters;  // [0] shares taken after the first round, [1] CTAs done; at rest 0xFFFFFFFF
+  float* records;  // partial results of split rows; at rest 0xFF
   int64_t q_token_stride;
   int64_t out_token_stride;
   int64_t block_stride_bytes;
   int64_t head_stride_bytes;
   int32_t max_blocks;
-  int32_t max_shares;
   int32_t group;
   int32_t block_shift;  // log2(block_size / 16)
   int32_t sliding_window;

@@ -32,64 +32,32 @@ __device__ __forceinline__ DecodeSegment LoadSegment(const DecodeSegment* p) {
 }
 
 __device__ __forceinline__ DecodeShare LoadShare(const DecodeParams& p, int n) {
-  const int4 x = __ldg(reinterpret_cast<const int4*>(p.plan) + p.max_shares + n);
+  const int4 x = __ldg(reinterpret_cast<const int4*>(p.plan) + gridDim.x + n);
   return {x.x, x.y, x.z, x.w};
 }
-
-// The shares this CTA takes, in order: share 0 is the block index, later ones come from a counter
-// in global memory. Whichever warp first needs the k-th takes it for all.
-class ShareList {
- public:
-  __device__ ShareList(const DecodeParams& p, int* slots) : p_(p), slots_(slots) {}
-
-  // Number of the k-th share, k >= 1; max_shares when there are none left.
-  __device__ int Get(int k, int lane) const {
-    int n = 0;
-    if (lane == 0) {
-      volatile int* slot = slots_ + k;
-      n = *slot;
-      if (n == kFree) {
-        if (atomicCAS(slots_ + k, kFree, kTaking) == kFree) {
-          n = min(static_cast<int>(gridDim.x + 1 + atomicAdd(p_.counters, 1u)), p_.max_shares);
-          *slot = n;
-        } else {
-          n = kTaking;
-        }
-      }
-      while (n < 0) n = *slot;
-    }
-    return __shfl_sync(~0u, n, 0);
-  }
-
-  static constexpr int kFree = -1, kTaking = -2;
-
- private:
-  const DecodeParams& p_;
-  int* slots_;
-};
 
 template <typename Traits>
 class TileStream {
  public:
-  __device__ TileStream(const DecodeParams& p, const ShareList& shares, const DecodeSegment& first,
-                        const DecodeShare& share, uint32_t ring, uint32_t barriers,
-                        uint64_t* queue, int warp, int lane)
+  __device__ TileStream(const DecodeParams& p, const DecodeSegment& first, const DecodeShare& share,
+                        uint32_t ring, uint32_t barriers, uint64_t* queue, int warp, int lane)
       : p_(p),
-        shares_(shares),
         policy_(EvictFirstPolicy()),
         ring_(ring),
         barriers_(barriers),
         queue_(queue + lane),
+        rest_(p.plan + share.rest_begin),
         warp_(warp),
-        lane_(lane) {
-    EnterShare(first, share);
+        lane_(lane),
+        num_segments_(NumSegments(share)) {
+    Enter(first);
   }
 
-  // Fills the ring from the first share, then requests `prefetch_distance` tiles behind it from L2.
+  // Fills the ring, then requests `prefetch_distance` tiles behind it from L2.
   // Tiles that hold tokens of this step are loaded only after the grid before this one has ended.
   __device__ void Start() {
     bool waited = false;
-    while (in_ring_ < p_.stages && Valid()) {
+    for (int i = 0; i < p_.stages && Valid(); ++i) {
       if (!waited && HoldsNewTokens()) {
         DependencyWait();
         waited = true;
@@ -100,13 +68,8 @@ class TileStream {
     for (int i = 0; i < p_.prefetch_distance && Valid(); ++i) Enqueue();
   }
 
-  // From here on the stream may run into further shares. REQUIRES: the dependency has resolved and
-  // the share list is initialised.
-  __device__ void Open() { may_cross_ = !last_share_; }
-
   // Shared address of the next tile to consume; waits until it has arrived.
   __device__ __forceinline__ uint32_t Wait() {
-    if (in_ring_ == 0) Refill();
     BarrierWait(barriers_ + 8 * read_stage_, read_parity_);
     return ring_ + read_stage_ * Traits::kStageBytes;
   }
@@ -114,12 +77,18 @@ class TileStream {
   // Gives the consumed stage back and refills it. REQUIRES: all lanes have read the tile.
   __device__ __forceinline__ void Release() {
     __syncwarp();
-    --in_ring_;
     if (++read_stage_ == p_.stages) {
       read_stage_ = 0;
       read_parity_ ^= 1;
     }
-    Refill();
+    if (queue_head_ != queue_tail_) {
+      Issue(lane_ < Traits::kCopyLanes ? queue_[SlotOf(queue_head_)] : 0);
+      ++queue_head_;
+      if (Valid()) Enqueue();
+    } else if (Valid()) {
+      Issue(PackAddress());
+      Step();
+    }
   }
 
  private:
@@ -131,49 +100,10 @@ class TileStream {
     return (i & (Traits::kMaxAhead - 1)) * Traits::kCopyLanes;
   }
 
-  // Issues copies until the ring is full or the tiles end.
-  __device__ __forceinline__ void Refill() {
-    while (in_ring_ < p_.stages) {
-      if (queue_head_ != queue_tail_) {
-        Issue(lane_ < Traits::kCopyLanes ? queue_[SlotOf(queue_head_)] : 0);
-        ++queue_head_;
-      } else if (Valid() || NextShare()) {
-        Issue(PackAddress());
-        Step();
-      } else {
-        return;
-      }
-      if (p_.prefetch_distance > 0 && (Valid() || NextShare())) Enqueue();
-    }
-  }
-
-  __device__ __forceinline__ void EnterShare(const DecodeSegment& first, const DecodeShare& share) {
-    rest_ = p_.plan + share.rest_begin;
-    num_segments_ = NumSegments(share);
-    last_share_ = (share.num_segments & kOnlyShare) != 0 || num_segments_ == 0;
-    segment_ = 0;
-    Enter(first);
-  }
-
-  // Moves on to the next share with tiles for this warp; false when there is none.
-  __device__ bool NextShare() {
-    while (may_cross_) {
-      const int n = shares_.Get(++share_, lane_);
-      if (n >= p_.max_shares) break;
-      const DecodeShare share = LoadShare(p_, n);
-      if (NumSegments(share) == 0) break;
-      EnterShare(LoadSegment(p_.plan + n), share);
-      if (Valid()) return true;
-    }
-    may_cross_ = false;
-    return false;
-  }
-
   // Makes `s` the current segment, or the first one after it with tiles for this warp.
   __device__ __forceinline__ void Enter(DecodeSegment s) {
     while (true) {
-      const WarpRange r =
-          RangeOfWarp<Traits::kWarps>(s.tile_begin, s.tile_end, warp_, segment_ + share_);
+      const WarpRange r = RangeOfWarp<Traits::kWarps>(s.tile_begin, s.tile_end, warp_, segment_);
       tile_ = r.begin;
       tile_end_ = r.end;
       if (tile_ < tile_end_ || segment_ + 1 >= num_segments_) break;
@@ -255,7 +185,6 @@ class TileStream {
       BulkCopy(ring_ + write_stage_ * Traits::kStageBytes + lane_ * Traits::kPieceBytes,
                packed & ~uint64_t{15}, bytes, bar, policy_);
     }
-    ++in_ring_;
     if (++write_stage_ == p_.stages) write_stage_ = 0;
   }
 
@@ -276,16 +205,13 @@ class TileStream {
   }
 
   const DecodeParams& p_;
-  const ShareList& shares_;
   uint64_t policy_;
   uint32_t ring_, barriers_;
   uint64_t* queue_;
-  const DecodeSegment* rest_ = nullptr;
+  const DecodeSegment* rest_;
   const int32_t* table_ = nullptr;
   int64_t head_offset_ = 0;
-  int warp_, lane_;
-  int share_ = 0, num_segments_ = 0, in_ring_ = 0;
-  bool may_cross_ = false, last_share_ = false;
+  int warp_, lane_, num_segments_;
   int segment_ = 0, tile_ = 0, tile_end_ = 0, kv_len_ = 0, old_end_ = 0;
   int window_ = 0, blocks_ = 0, ahead_ = 0;
   int write_stage_ = 0, read_stage_ = 0;

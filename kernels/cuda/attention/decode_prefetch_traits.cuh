@@ -30,6 +30,9 @@ struct DecodeTraits {
   // Wide heads and many rows leave registers and merge space for four warps only.
   static constexpr int kWarps = (kHeadDim > 128 || kColTiles > 2) ? 4 : 8;
   static constexpr int kThreads = 32 * kWarps;
+  // With few query rows two CTAs fit on an SM, so that the next launch can load while this one
+  // ends.
+  static constexpr int kCtasPerSm = kColTiles == 1 && kHeadDim <= 128 ? 2 : 1;
   static constexpr int kMaxStages = 8;
   static constexpr int kMaxAhead = 32;  // tiles between the address cursor and the consumer
 
@@ -41,11 +44,9 @@ struct DecodeTraits {
   static constexpr int kQueueBytes = kWarps * kMaxAhead * kCopyLanes * 8;
   static constexpr int kMergeBytes = kWarps * kRows * kRowPitch * 4;
   static constexpr int kStatBytes = kWarps * kRows * 2 * 4;
-  static constexpr int kMaxCtaShares = 1024;  // shares one CTA may take
-  static constexpr int kShareBytes = kMaxCtaShares * 4;
   static constexpr int kStageOutBytes = kWarps * 8 * 32;  // RowExchange, one Partial4 per 8 lanes
-  static constexpr int kFixedBytes = kBarrierBytes + kQueueBytes + kMergeBytes + kStatBytes +
-                                     kShareBytes + kStageOutBytes;
+  static constexpr int kFixedBytes =
+      kBarrierBytes + kQueueBytes + kMergeBytes + kStatBytes + kStageOutBytes;
   static constexpr int kSharedLimit = 232448;  // 227 KiB, compute capability 9.0
 
   static constexpr int MaxStages() {

@@ -78,8 +78,18 @@ class AttentionCase {
     p.q = q_.data();
     p.q_dtype = q_dtype_;
     p.q_token_stride = p.out_token_stride = row();
-    p.kv = {k, v, spec_.kv_dtype, KvLayout::kSwizzled, block_stride_, head_stride_, num_blocks_,
-            spec_.block_size, spec_.kv_heads, spec_.head_dim, 0.75f, 1.5f};
+    p.kv = {k,
+            v,
+            spec_.kv_dtype,
+            KvLayout::kSwizzled,
+            block_stride_,
+            head_stride_,
+            num_blocks_,
+            spec_.block_size,
+            spec_.kv_heads,
+            spec_.head_dim,
+            0.75f,
+            1.5f};
     if (spec_.kv_dtype != DType::kF8E4M3) p.kv.k_scale = p.kv.v_scale = 1.0f;
     p.block_tables = tables_.data();
     p.kv_len = kv_len_.data();
@@ -208,10 +218,9 @@ class AttentionCase {
 
   void Put(unsigned char* tile, bool value, int t, int d, float x) {
     const int in_block = t % spec_.block_size;
-    const int64_t at = value ? ValueByteOffset(KvLayout::kSwizzled, in_block, d, spec_.head_dim,
-                                               elem_bytes_)
-                             : KeyByteOffset(KvLayout::kSwizzled, in_block, d, spec_.head_dim,
-                                             elem_bytes_);
+    const int64_t at =
+        value ? ValueByteOffset(KvLayout::kSwizzled, in_block, d, spec_.head_dim, elem_bytes_)
+              : KeyByteOffset(KvLayout::kSwizzled, in_block, d, spec_.head_dim, elem_bytes_);
     StoreElement(tile + at, spec_.kv_dtype, x);
   }
 

@@ -27,8 +27,8 @@ class OnDevice {
 
   void Launch(cudaStream_t stream) {
     const AttentionSpec& spec = case_.spec();
-    const int64_t tile = int64_t{spec.block_size} * spec.head_dim *
-                         GeometryOf(spec.kv_dtype).block_bytes;
+    const int64_t tile =
+        int64_t{spec.block_size} * spec.head_dim * GeometryOf(spec.kv_dtype).block_bytes;
     PagedAttentionParams p = case_.Params(
         k_.get(), spec.adjacent ? k_.get<unsigned char>() + tile : v_.get<unsigned char>());
     p.q = q_.get();
@@ -37,9 +37,9 @@ class OnDevice {
     p.kv_len = kv_len_.get<int32_t>();
     if (p.query_start) p.query_start = query_start_.get<int32_t>();
     if (p.sinks) p.sinks = sinks_.get<float>();
-    ASSERT_EQ(DecodePrefetchSm90(p, case_.Shape(), plan_.get(), scratch_.get(), spec.tuning,
-                                 stream),
-              KernelStatus::kOk)
+    ASSERT_EQ(
+        DecodePrefetchSm90(p, case_.Shape(), plan_.get(), scratch_.get(), spec.tuning, stream),
+        KernelStatus::kOk)
         << spec.name;
   }
 
@@ -109,9 +109,9 @@ TEST(DecodePrefetch, EveryDtypeHeadDimAndBlockSize) {
   for (DType t : {DType::kBF16, DType::kF16, DType::kF8E4M3}) {
     for (int head_dim : {64, 96, 128, 256}) {
       for (int block : {16, 32, 64, 128}) {
-        AttentionSpec s = Spec(std::string(NameOf(t)) + " d" + std::to_string(head_dim) + " b" +
-                                   std::to_string(block),
-                               {1, block - 1, block, block + 1, 5 * block + 3, 900});
+        AttentionSpec s = Spec(
+            std::string(NameOf(t)) + " d" + std::to_string(head_dim) + " b" + std::to_string(block),
+            {1, block - 1, block, block + 1, 5 * block + 3, 900});
         s.kv_dtype = t;
         s.head_dim = head_dim;
         s.block_size = block;
@@ -124,8 +124,8 @@ TEST(DecodePrefetch, EveryDtypeHeadDimAndBlockSize) {
 TEST(DecodePrefetch, WideGroupsOfEveryDtypeAndHeadDim) {
   for (DType t : {DType::kBF16, DType::kF16, DType::kF8E4M3}) {
     for (int head_dim : {64, 96, 128, 256}) {
-      AttentionSpec s = Spec(std::string(NameOf(t)) + " g16 d" + std::to_string(head_dim),
-                             {1000, 77, 16});
+      AttentionSpec s =
+          Spec(std::string(NameOf(t)) + " g16 d" + std::to_string(head_dim), {1000, 77, 16});
       s.kv_dtype = t;
       s.head_dim = head_dim;
       s.group = 16;
@@ -139,9 +139,9 @@ TEST(DecodePrefetch, SeveralQueriesAreCausal) {
   for (DType t : {DType::kBF16, DType::kF8E4M3}) {
     for (int group : {1, 4, 7, 16}) {
       for (int head_dim : {128, 256}) {
-        AttentionSpec s = Spec("queries g" + std::to_string(group) + " d" +
-                                   std::to_string(head_dim) + " " + NameOf(t),
-                               {8, 5, 300, 1000, 17, 0, 64});
+        AttentionSpec s = Spec(
+            "queries g" + std::to_string(group) + " d" + std::to_string(head_dim) + " " + NameOf(t),
+            {8, 5, 300, 1000, 17, 0, 64});
         s.query_len = {8, 3, 1, 8, 2, 0, 5};
         s.group = group;
         s.head_dim = head_dim;
@@ -205,17 +205,17 @@ TEST(DecodePrefetch, RingAndPrefetchDistanceChangeNothing) {
   }
 }
 
-// Enough tiles per CTA that shares are taken as CTAs finish: long rows over many shares, many rows,
-// and more query rows than one pass holds.
-TEST(DecodePrefetch, SharesTakenAsCtasFinish) {
+// Many tiles per CTA: long rows over many shares, many rows in a share, and more query rows than
+// one pass holds.
+TEST(DecodePrefetch, ManyTilesPerCta) {
   for (int grid : {1, 2, 5, 13}) {
     for (int distance : {0, 9}) {
-      AttentionSpec s = Spec("dynamic long " + std::to_string(grid), {30000, 0, 9000, 1});
+      AttentionSpec s = Spec("long rows " + std::to_string(grid), {30000, 0, 9000, 1});
       s.grid = grid;
       s.tuning.prefetch_distance = distance;
       s.kv_heads = 1;
       Check(s);
-      s = Spec("dynamic many " + std::to_string(grid), std::vector<int32_t>(40, 700));
+      s = Spec("many rows " + std::to_string(grid), std::vector<int32_t>(40, 700));
       s.grid = grid;
       s.tuning.prefetch_distance = distance;
       Check(s);
@@ -267,8 +267,11 @@ TEST(DecodePrefetch, OneGraphServesChangingLengths) {
   device.Launch(stream);
   SLIP_CUDA_OK(cudaStreamEndCapture(stream, &graph));
   SLIP_CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
-  for (const auto& lens : std::vector<std::vector<int32_t>>{
-           {2000, 1500, 1000, 700}, {1, 0, 999, 16}, {2000, 1, 1, 700}, {0, 0, 0, 0}, {5, 6, 7, 8}}) {
+  for (const auto& lens : std::vector<std::vector<int32_t>>{{2000, 1500, 1000, 700},
+                                                            {1, 0, 999, 16},
+                                                            {2000, 1, 1, 700},
+                                                            {0, 0, 0, 0},
+                                                            {5, 6, 7, 8}}) {
     AttentionSpec now = s;
     now.kv_len = lens;
     AttentionCase c(now);
@@ -320,8 +323,8 @@ TEST(PaperBaseline, BothVariantsAgreeWithTheReference) {
       for (int token = 0; token < 16; ++token) {
         for (int d = 0; d < 128; ++d) {
           const int64_t at = KeyByteOffset(KvLayout::kSwizzled, token, d, 128, 2);
-          std::memcpy(&k[tile * 2048 + (d / 8 * 16 + token) * 8 + d % 8],
-                      &c.k()[tile * 4096 + at], 2);
+          std::memcpy(&k[tile * 2048 + (d / 8 * 16 + token) * 8 + d % 8], &c.k()[tile * 4096 + at],
+                      2);
           std::memcpy(&v[tile * 2048 + d * 16 + token], &c.v()[tile * 4096 + at], 2);
         }
       }
@@ -330,10 +333,19 @@ TEST(PaperBaseline, BothVariantsAgreeWithTheReference) {
     device.v().Upload(v);
     const PagedAttentionParams host = c.Params(nullptr, nullptr);
     for (bool prefetch : {false, true}) {
-      PaperBaselineParams p{device.q().get(), device.out().get(), device.k().get(),
-                            device.v().get(), t, device.tables().get<int32_t>(),
-                            device.kv_len().get<int32_t>(), c.num_seqs(), c.num_heads(),
-                            s.kv_heads, host.max_blocks, 1000, host.scale};
+      PaperBaselineParams p{device.q().get(),
+                            device.out().get(),
+                            device.k().get(),
+                            device.v().get(),
+                            t,
+                            device.tables().get<int32_t>(),
+                            device.kv_len().get<int32_t>(),
+                            c.num_seqs(),
+                            c.num_heads(),
+                            s.kv_heads,
+                            host.max_blocks,
+                            1000,
+                            host.scale};
       SLIP_CUDA_OK(cudaMemset(device.out().get(), 0xFF, c.q().size() * 2));
       ASSERT_EQ(PaperBaseline(p, prefetch, nullptr), KernelStatus::kOk);
       SLIP_CUDA_OK(cudaDeviceSynchronize());

@@ -69,8 +69,8 @@ void Check(const WriteSpec& s) {
   KvWriteParams p;
   p.dtype = s.dtype;
   p.q_token_stride = p.k_token_stride = p.v_token_stride = width;
-  p.kv = {k.data(), v.data(),     s.kv_dtype, s.layout, tile * s.kv_heads, tile,
-          blocks,   s.block_size, s.kv_heads, s.head_dim};
+  p.kv = {k.data(), v.data(), s.kv_dtype,   s.layout,   tile * s.kv_heads,
+          tile,     blocks,   s.block_size, s.kv_heads, s.head_dim};
   if (s.kv_dtype == DType::kF8E4M3) p.kv.k_scale = 0.5f, p.kv.v_scale = 0.25f;
   p.rope = s.rope;
   p.rotary_dim = s.rotary_dim;
@@ -149,9 +149,9 @@ TEST(BlockCopy, CopiesEachPairInEachBuffer) {
   void* host_buffers[] = {a.data(), b.data()};
   ASSERT_EQ(BlockCopyReference({host_buffers, pairs.data(), kStride, kBytes, 2, 3}),
             KernelStatus::kOk);
-  ASSERT_EQ(BlockCopy({buffers.get<void*>(), dpairs.get<int32_t>(), kStride, kBytes, 2, 3},
-                      nullptr),
-            KernelStatus::kOk);
+  ASSERT_EQ(
+      BlockCopy({buffers.get<void*>(), dpairs.get<int32_t>(), kStride, kBytes, 2, 3}, nullptr),
+      KernelStatus::kOk);
   SLIP_CUDA_OK(cudaDeviceSynchronize());
   EXPECT_EQ(da.Download<unsigned char>(), a);
   EXPECT_EQ(db.Download<unsigned char>(), b);

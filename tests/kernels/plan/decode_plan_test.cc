@@ -13,15 +13,14 @@ namespace {
 
 struct Plan {
   std::vector<DecodeSegment> words;
-  int max_shares = 0;
+  int num_shares = 0;
   DecodePlanResult result;
 
   const DecodeShare& share(int n) const {
-    return reinterpret_cast<const DecodeShare*>(words.data())[max_shares + n];
+    return reinterpret_cast<const DecodeShare*>(words.data())[num_shares + n];
   }
   int num_segments(int n) const { return NumSegments(share(n)); }
   bool first_is_tail(int n) const { return (share(n).num_segments & kFirstIsTail) != 0; }
-  bool only_share(int n) const { return (share(n).num_segments & kOnlyShare) != 0; }
   DecodeSegment segment(int n, int i) const {
     return i == 0 ? words[n] : words[share(n).rest_begin + i - 1];
   }
@@ -30,7 +29,7 @@ struct Plan {
 Plan Build(const DecodePlanShape& shape, const std::vector<int32_t>& kv_len,
            const std::vector<int32_t>& query_len = {}) {
   Plan plan;
-  plan.max_shares = DecodeMaxShares(shape);
+  plan.num_shares = shape.grid;
   plan.words.resize(DecodePlanBytes(shape) / sizeof(DecodeSegment));
   plan.result =
       BuildDecodePlan(shape, {kv_len, query_len}, std::as_writable_bytes(std::span(plan.words)));
@@ -57,8 +56,8 @@ void Check(const DecodePlanShape& shape, const std::vector<int32_t>& kv_len,
     int share, index, begin, end;
   };
   std::map<std::pair<int, int>, std::vector<Piece>> rows;
-  std::vector<int64_t> tiles(plan.max_shares);
-  for (int c = 0; c < plan.max_shares; ++c) {
+  std::vector<int64_t> tiles(plan.num_shares);
+  for (int c = 0; c < plan.num_shares; ++c) {
     for (int i = 0; i < plan.num_segments(c); ++i) {
       const DecodeSegment s = plan.segment(c, i);
       rows[{s.seq, s.head_pass}].push_back({c, i, s.tile_begin, s.tile_end});
@@ -107,29 +106,14 @@ void Check(const DecodePlanShape& shape, const std::vector<int32_t>& kv_len,
     }
   }
   EXPECT_EQ(rows.size(), num_rows);
-  // Shares of the first round differ by little; later rounds only where there is enough to do.
-  const auto first_end = tiles.begin() + shape.grid;
-  const int64_t most = *std::max_element(tiles.begin(), first_end);
-  const int64_t used = std::count_if(tiles.begin(), first_end, [](int64_t t) { return t > 0; });
+  const int64_t most = *std::max_element(tiles.begin(), tiles.end());
+  const int64_t used = std::count_if(tiles.begin(), tiles.end(), [](int64_t t) { return t > 0; });
   const int64_t even = (total + shape.grid - 1) / shape.grid;
-  if (plan.only_share(0)) {
-    EXPECT_EQ(std::count(first_end, tiles.end(), 0), tiles.end() - first_end);
-    EXPECT_LE(most * std::max<int64_t>(used, 1),
-              std::max<int64_t>((even + 3) * shape.grid, total + used * shape.min_tiles_per_cta));
-  } else {
-    EXPECT_EQ(used, shape.grid);
-    EXPECT_LE(most - *std::min_element(tiles.begin(), first_end), 1);
-    EXPECT_LT(most, even);
-  }
+  EXPECT_LE(most * std::max<int64_t>(used, 1),
+            std::max<int64_t>((even + 3) * shape.grid, total + used * shape.min_tiles_per_cta));
 }
 
 TEST(DecodePlan, OneLongSequenceUsesEverySm) { Check(Shape(8, 4, 1), {4096}); }
-TEST(DecodePlan, LargeBatchesAreDealtOutAsCtasFinish) {
-  const auto shape = Shape(8, 4, 64);
-  Check(shape, std::vector<int32_t>(64, 4096));
-  EXPECT_FALSE(Build(shape, std::vector<int32_t>(64, 4096)).only_share(0));
-  EXPECT_TRUE(Build(shape, {4096}).only_share(0));
-}
 TEST(DecodePlan, SmallBatchesKeepRowsApart) {
   const auto shape = Shape(8, 4, 1);
   const Plan plan = Build(shape, {4096});
@@ -147,7 +131,6 @@ TEST(DecodePlan, RandomBatches) {
     const int seqs = 1 + rng() % 40;
     const bool large = trial % 4 == 0;
     DecodePlanShape shape = Shape(1 + rng() % 8, 1 + rng() % 16, seqs, 1 + rng() % 140);
-    shape.dynamic_shares = trial % 3 != 0;
     shape.max_query_len = 1 + rng() % 8;
     shape.min_tiles_per_cta = 1 + rng() % 9;
     shape.kv_dtype = rng() % 2 ? DType::kF8E4M3 : DType::kBF16;

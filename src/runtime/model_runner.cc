@@ -14,19 +14,11 @@ namespace {
 // prompts are scored.
 constexpr int kMinLogitRows = 32;
 
-// KV type of models that are not float32 themselves.
-constexpr DType kCompactKv = DType::kBF16;
-
-// "auto" keeps float32 models exact and halves the cache of all others.
-Result<DType> KvDTypeOf(const RuntimeConfig& runtime, const Checkpoint& checkpoint,
-                        const Backend& backend) {
+// "auto" is float32: greedy answers of quantized models must not hinge on a rounded cache.
+Result<DType> KvDTypeOf(const RuntimeConfig& runtime, const Backend& backend) {
   constexpr std::pair<std::string_view, DType> kNames[] = {
       {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"f16", DType::kF16}};
-  if (runtime.kv_dtype == "auto") {
-    const CheckpointTensor* embedding = checkpoint.Find("model.embed_tokens.weight");
-    const bool float32 = embedding != nullptr && embedding->dtype == DType::kF32;
-    return !float32 && backend.supports_kv_dtype(kCompactKv) ? kCompactKv : DType::kF32;
-  }
+  if (runtime.kv_dtype == "auto") return DType::kF32;
   std::string known = "auto";
   for (const auto& [name, dtype] : kNames) {
     if (!backend.supports_kv_dtype(dtype)) continue;
@@ -59,7 +51,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
                                                          const RuntimeConfig& runtime,
                                                          std::unique_ptr<Backend> backend) {
   SLIP_RETURN_IF_ERROR(CheckLimits(engine));
-  SLIP_ASSIGN_OR_RETURN(const DType kv_dtype, KvDTypeOf(runtime, checkpoint, *backend));
+  SLIP_ASSIGN_OR_RETURN(const DType kv_dtype, KvDTypeOf(runtime, *backend));
   std::unique_ptr<ModelRunner> out(new ModelRunner());
   out->backend_ = std::move(backend);
   SLIP_ASSIGN_OR_RETURN(out->model_, BuildModel(checkpoint, *out->backend_));

@@ -152,9 +152,11 @@ int Main(int argc, char** argv) {
     ms.push_back((Now(b.threads) - begin) * 1e3);
   }
   std::sort(ms.begin(), ms.end());
-  std::printf("%s %s rows %lld threads %d: best %.3f ms, median %.3f ms, %.1f GB/s, %.0f GFLOP/s, %.0f tok/s\n",
-              b.k.name, argv[1], static_cast<long long>(b.rows), b.threads, ms[0], ms[7],
-              bytes / ms[0] * 1e-6, flops / ms[0] * 1e-6, static_cast<double>(b.rows) / ms[0] * 1e3);
+  std::printf(
+      "%s %s rows %lld threads %d: best %.3f ms, median %.3f ms, %.1f GB/s, %.0f GFLOP/s, %.0f "
+      "tok/s\n",
+      b.k.name, argv[1], static_cast<long long>(b.rows), b.threads, ms[0], ms[7],
+      bytes / ms[0] * 1e-6, flops / ms[0] * 1e-6, static_cast<double>(b.rows) / ms[0] * 1e3);
   return 0;
 }
 

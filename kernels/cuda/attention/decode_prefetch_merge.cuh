@@ -204,7 +204,7 @@ class RowExchange {
 
   // Adds the records of shares last_ + part, last_ + part + step, ..., a few loads in flight.
   __device__ __forceinline__ void Collect(int unit, int at, int part, int step, Partial4& a) const {
-    constexpr int kInFlight = 4;
+    constexpr int kInFlight = 5;  // 132 shares over 32 groups of lanes: one round trip
     for (int n0 = last_ + part; n0 <= first_; n0 += kInFlight * step) {
       Words w[kInFlight];
 #pragma unroll

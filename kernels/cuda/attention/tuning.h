@@ -1,5 +1,10 @@
-// Tuning numbers of the decode-attention kernel, in one table with the card and the day of the
-// sweep they come from. Plain values; nothing here changes results, only speed.
+// Tuning numbers of the decode-attention kernel. Plain values; they change speed, not results.
+// Defaults from `attention_bench sweep` on an H100 80GB HBM3, 2026-11-24 (the _s and _t rows of
+// docs/benchmarks/attention_decode.csv):
+//   stages             as many as fit: one stage loses 1-2% at 100 MB and more, three equal two
+//   prefetch_distance  0: L2 prefetch behind the ring never won on this card. Distance 1 costs 3-5%
+//                      at 130 MB and more, 8 costs 20-55%; under 20 MB all distances are equal
+//   min_tiles_per_cta  4: fewer loses up to 1 us to the merge at 2 MB, more leaves SMs idle
 #pragma once
 
 #include "kernels/api/types.h"

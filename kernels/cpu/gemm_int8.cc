@@ -38,7 +38,7 @@ void PanelRows(const GemmParams& p, int64_t panel_index, int64_t row) {
   for (int i = 0; i < R; ++i) y[i] = Zero();
   // With one row a panel is read once and barely computed on: the hardware prefetchers stop at page
   // ends and see two short streams, so the bytes kAhead further on are asked for here.
-  constexpr int64_t kAhead = 1536;
+  constexpr int64_t kAhead = 1024;
   const uint8_t* ahead = panel.quants + kAhead;
   const int64_t step = p.w->panel_bytes / x.runs + 1;
   for (int64_t r = 0; r < x.runs; ++r) {

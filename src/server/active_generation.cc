@@ -119,8 +119,7 @@ void ActiveGeneration::Start() {
   service_.Register(self);
   service_.pool_.Post([self, sinks = sinks_] {
     if (self->cancelled_.load()) return;
-    Status status = self->Prepare();
-    if (status) status = self->Submit(sinks);
+    Status status = self->Prepare(sinks);
     self->loop_.Post([self, status = std::move(status)] {
       if (status) return self->Accept();
       if (status.error().code == ErrorCode::kInvalidArgument) {
@@ -133,14 +132,14 @@ void ActiveGeneration::Start() {
   });
 }
 
-Status ActiveGeneration::Prepare() {
+Status ActiveGeneration::Prepare(const std::vector<std::shared_ptr<PromptSink>>& sinks) {
   // Allocation may fail on huge prompts; that is this request's error.
   try {
     for (size_t i = 0; i < prompts_.size(); ++i) SLIP_RETURN_IF_ERROR(PreparePrompt(i));
+    return Submit(sinks);
   } catch (const std::exception& e) {
     return Internal(fmt::format("could not encode the prompt: {}", e.what()));
   }
-  return {};
 }
 
 Status ActiveGeneration::PreparePrompt(size_t index) {

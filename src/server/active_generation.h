@@ -83,8 +83,8 @@ class ActiveGeneration final : public Generation,
   };
 
   Status CheckRequest() const;
-  // Tokenizer thread.
-  Status Prepare();
+  // Tokenizer thread: encodes the prompts and hands them to the engine.
+  Status Prepare(const std::vector<std::shared_ptr<PromptSink>>& sinks);
   Status PreparePrompt(size_t index);
   Status FitContext(Prompt* prompt) const;
   Status Submit(const std::vector<std::shared_ptr<PromptSink>>& sinks);

@@ -54,6 +54,18 @@ TEST_F(Wire, W20_BadJson) {
   EXPECT_EQ(Ask("POST", "/v1/completions", deep).status, 400);
 }
 
+TEST_F(Wire, W20_BodiesMadeToBeSlowAreRefused) {
+  StartServer();
+  std::string fields = "{\"prompt\":\"x\"";
+  for (int i = 0; i < 200'000; ++i) fields += fmt::format(",\"k{}\":0", i);
+  EXPECT_EQ(Ask("POST", "/v1/completions", fields + "}").status, 400);
+  std::string prompts = "{\"n\":64,\"prompt\":[[1]";
+  for (int i = 0; i < 500'000; ++i) prompts += ",[1]";
+  const WireResponse r = Ask("POST", "/v1/completions", prompts + "]}");
+  EXPECT_EQ(r.status, 400);
+  EXPECT_EQ(r.error()["param"], "prompt");
+}
+
 TEST_F(Wire, W20_WrongTypesNameTheField) {
   StartServer();
   const std::vector<std::pair<std::string, json>> wrong = {{"temperature", "hot"},

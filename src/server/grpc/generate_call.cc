@@ -58,7 +58,9 @@ Result<GenerateRequest> ParseGenerateRequest(const Service& service,
     return InvalidArgument("prompt is required: text or token_ids", "prompt");
   }
   request.num_choices = message.has_n() ? message.n() : 1;
-  if (request.num_choices < 1) return InvalidArgument("n must be positive", "n");
+  if (request.num_choices < 1 || request.num_choices > 64) {
+    return InvalidArgument("n must be between 1 and 64", "n");
+  }
   request.params = ParseSampling(message.sampling());
   request.max_tokens_is_rest_of_context = !message.sampling().has_max_tokens();
   request.stop.assign(message.stop().begin(), message.stop().end());

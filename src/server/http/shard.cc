@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <ctime>
+#include <exception>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "server/http/connection.h"
 
 namespace slipstream {
@@ -50,7 +52,19 @@ Shard::~Shard() {
 
 void Shard::Start() {
   Tick();
-  thread_ = std::thread([this] { io_.run(); });
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Shard::Run() {
+  // Only allocation throws here; the handler in hand is lost, the thread goes on.
+  while (true) {
+    try {
+      io_.run();
+      return;
+    } catch (const std::exception& e) {
+      LogError("I/O thread: {}", e.what());
+    }
+  }
 }
 
 void Shard::Adopt(TcpSocket socket) {

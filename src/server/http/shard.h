@@ -68,6 +68,7 @@ class Shard final : public EventLoop {
   void Forget(Connection* connection) { connections_.erase(connection); }
 
  private:
+  void Run();
   void Tick();
 
   HttpContext& context_;

@@ -175,6 +175,12 @@ Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpReque
   FieldReader reader(body, "");
   ReadCommonFields(reader, service.model(), &request, &parsed.options);
   ReadPrompts(reader, &request);
+  // Before anything is allocated per prompt and choice.
+  const auto most = static_cast<size_t>(service.config().max_queued_requests);
+  if (request.prompts.size() > most) {
+    reader.Reject("prompt",
+                  fmt::format("has {} prompts, the most is {}", request.prompts.size(), most));
+  }
   constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
   params.max_tokens =
       static_cast<int>(reader.Integer("max_tokens", 0, kMaxTokens).value_or(kDefaultMaxTokens));

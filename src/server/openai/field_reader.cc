@@ -11,12 +11,14 @@
 namespace slipstream {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr size_t kMaxDepth = 64;
+constexpr int kMaxMembers = 1280;
 constexpr size_t kShownBytes = 64;
 
-// Deepest nesting of arrays and objects; brackets inside strings do not count.
-int NestingOf(std::string_view text) {
-  int depth = 0, deepest = 0;
+// What a scan of the brackets says before anything is built. Finding a key takes as long as an
+// object has keys, so their number is bounded.
+Status CheckShape(std::string_view text) {
+  std::vector<int> members;  // of the open arrays and objects: colons seen
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -29,21 +31,25 @@ int NestingOf(std::string_view text) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == '}' || c == ']') {
-      --depth;
+      members.push_back(0);
+      if (members.size() > kMaxDepth) {
+        return InvalidArgument(fmt::format("the body nests deeper than {} levels", kMaxDepth));
+      }
+    } else if ((c == '}' || c == ']') && !members.empty()) {
+      members.pop_back();
+    } else if (c == ':' && !members.empty() && ++members.back() > kMaxMembers) {
+      return InvalidArgument(
+          fmt::format("an object of the body has more than {} fields", kMaxMembers));
     }
   }
-  return deepest;
+  return {};
 }
 
 }  // namespace
 
 Result<Json> ParseJsonObject(std::string_view body) {
   if (body.empty()) return InvalidArgument("the body is empty; a JSON object is expected");
-  if (NestingOf(body) > kMaxDepth) {
-    return InvalidArgument(fmt::format("the body nests deeper than {} levels", kMaxDepth));
-  }
+  SLIP_RETURN_IF_ERROR(CheckShape(body));
   try {
     Json json = Json::parse(body);
     if (!json.is_object()) return InvalidArgument("the body is not a JSON object");

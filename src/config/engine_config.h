@@ -32,7 +32,7 @@ struct EngineConfig {
 
 struct RuntimeConfig {
   int num_threads = 0;          // CPU backend; 0: one per core
-  std::string kv_dtype = "auto";  // auto, f32, bf16, f16; auto: f32 for float32 weights, else bf16
+  std::string kv_dtype = "auto";  // auto, f32, bf16, f16; auto: f32 on the CPU
   std::string device = "cpu";
 };
 

@@ -20,7 +20,7 @@ bare=$root/build/bare_root
 if [ ! -e "$bare/.ready" ]; then
   step "making a bare Debian 12 root"
   rm -rf "$bare"
-  mirror=$(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d 2> /dev/null | head -n 1)
+  mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2> /dev/null | head -n 1)
   debootstrap --variant=minbase bookworm "$bare" ${mirror:+"$mirror"} > "$root/build/debootstrap.log" ||
     die "debootstrap failed" "Its log: $root/build/debootstrap.log"
   touch "$bare/.ready"

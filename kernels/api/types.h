@@ -10,8 +10,22 @@ namespace slipstream {
 // Element or block type of a buffer. Quantized types follow the GGUF (ggml) block formats bit for
 // bit; their values in memory are blocks, not elements (see QuantGeometry).
 enum class DType : uint8_t {
-  kF32, kF16, kBF16, kF8E4M3, kI8, kU8, kI32, kI64,
-  kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ4_K, kQ5_K, kQ6_K,
+  kF32,
+  kF16,
+  kBF16,
+  kF8E4M3,
+  kI8,
+  kU8,
+  kI32,
+  kI64,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
 };
 
 struct QuantGeometry {
@@ -21,18 +35,34 @@ struct QuantGeometry {
 
 constexpr QuantGeometry GeometryOf(DType t) {
   switch (t) {
-    case DType::kF32: case DType::kI32: return {1, 4};
-    case DType::kF16: case DType::kBF16: return {1, 2};
-    case DType::kF8E4M3: case DType::kI8: case DType::kU8: return {1, 1};
-    case DType::kI64: return {1, 8};
-    case DType::kQ4_0: return {32, 18};
-    case DType::kQ4_1: return {32, 20};
-    case DType::kQ5_0: return {32, 22};
-    case DType::kQ5_1: return {32, 24};
-    case DType::kQ8_0: return {32, 34};
-    case DType::kQ4_K: return {256, 144};
-    case DType::kQ5_K: return {256, 176};
-    case DType::kQ6_K: return {256, 210};
+    case DType::kF32:
+    case DType::kI32:
+      return {1, 4};
+    case DType::kF16:
+    case DType::kBF16:
+      return {1, 2};
+    case DType::kF8E4M3:
+    case DType::kI8:
+    case DType::kU8:
+      return {1, 1};
+    case DType::kI64:
+      return {1, 8};
+    case DType::kQ4_0:
+      return {32, 18};
+    case DType::kQ4_1:
+      return {32, 20};
+    case DType::kQ5_0:
+      return {32, 22};
+    case DType::kQ5_1:
+      return {32, 24};
+    case DType::kQ8_0:
+      return {32, 34};
+    case DType::kQ4_K:
+      return {256, 144};
+    case DType::kQ5_K:
+      return {256, 176};
+    case DType::kQ6_K:
+      return {256, 210};
   }
   return {1, 0};
 }
@@ -46,12 +76,38 @@ constexpr size_t BytesOf(DType t, size_t elems) {
 
 constexpr const char* NameOf(DType t) {
   switch (t) {
-    case DType::kF32: return "F32"; case DType::kF16: return "F16"; case DType::kBF16: return "BF16";
-    case DType::kF8E4M3: return "F8_E4M3"; case DType::kI8: return "I8"; case DType::kU8: return "U8";
-    case DType::kI32: return "I32"; case DType::kI64: return "I64";
-    case DType::kQ4_0: return "Q4_0"; case DType::kQ4_1: return "Q4_1"; case DType::kQ5_0: return "Q5_0";
-    case DType::kQ5_1: return "Q5_1"; case DType::kQ8_0: return "Q8_0"; case DType::kQ4_K: return "Q4_K";
-    case DType::kQ5_K: return "Q5_K"; case DType::kQ6_K: return "Q6_K";
+    case DType::kF32:
+      return "F32";
+    case DType::kF16:
+      return "F16";
+    case DType::kBF16:
+      return "BF16";
+    case DType::kF8E4M3:
+      return "F8_E4M3";
+    case DType::kI8:
+      return "I8";
+    case DType::kU8:
+      return "U8";
+    case DType::kI32:
+      return "I32";
+    case DType::kI64:
+      return "I64";
+    case DType::kQ4_0:
+      return "Q4_0";
+    case DType::kQ4_1:
+      return "Q4_1";
+    case DType::kQ5_0:
+      return "Q5_0";
+    case DType::kQ5_1:
+      return "Q5_1";
+    case DType::kQ8_0:
+      return "Q8_0";
+    case DType::kQ4_K:
+      return "Q4_K";
+    case DType::kQ5_K:
+      return "Q5_K";
+    case DType::kQ6_K:
+      return "Q6_K";
   }
   return "?";
 }

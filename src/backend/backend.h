@@ -83,8 +83,8 @@ struct AttentionBatch {
 struct AttentionParams {
   int num_heads = 0;
   float scale = 1.0f;
-  int sliding_window = 0;       // a query at p sees keys in (p - window, p]; 0: all
-  float logit_softcap = 0.0f;   // cap * tanh(x / cap) before the mask; 0: none
+  int sliding_window = 0;      // a query at p sees keys in (p - window, p]; 0: all
+  float logit_softcap = 0.0f;  // cap * tanh(x / cap) before the mask; 0: none
 };
 
 class Backend {

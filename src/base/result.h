@@ -69,9 +69,8 @@ using Status = Result<void>;
   } while (false)
 
 // SLIP_ASSIGN_OR_RETURN(auto x, F()); assigns the value or returns the error.
-#define SLIP_ASSIGN_OR_RETURN(lhs, expr)                               \
-  auto SLIP_CONCAT(slip_result_, __LINE__) = (expr);                   \
-  if (!SLIP_CONCAT(slip_result_, __LINE__))                            \
-    return tl::unexpected(                                             \
-        std::move(SLIP_CONCAT(slip_result_, __LINE__)).error());       \
+#define SLIP_ASSIGN_OR_RETURN(lhs, expr)                                           \
+  auto SLIP_CONCAT(slip_result_, __LINE__) = (expr);                               \
+  if (!SLIP_CONCAT(slip_result_, __LINE__))                                        \
+    return tl::unexpected(std::move(SLIP_CONCAT(slip_result_, __LINE__)).error()); \
   lhs = std::move(*SLIP_CONCAT(slip_result_, __LINE__))

@@ -1,5 +1,6 @@
 // Counter-based random numbers: the same (seed, index) gives the same value on every platform and
-// device, so sampling does not depend on batch composition. SplitMix64 finalizer (Steele et al. 2014).
+// device, so sampling does not depend on batch composition. SplitMix64 finalizer (Steele et al.
+// 2014).
 #pragma once
 
 #include <cstdint>

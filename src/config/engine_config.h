@@ -8,7 +8,8 @@
 namespace slipstream {
 
 struct EngineConfig {
-  // Tokens per KV block. Larger: fewer table entries, more waste per sequence. Power of two, 8..128.
+  // Tokens per KV block. Larger: fewer table entries, more waste per sequence. Power of
+  // two, 8..128.
   int block_size_tokens = 16;
   // KV blocks in the pool; 0: derived from kv_cache_bytes.
   int64_t num_blocks = 0;
@@ -31,7 +32,7 @@ struct EngineConfig {
 };
 
 struct RuntimeConfig {
-  int num_threads = 0;          // CPU backend; 0: one per core
+  int num_threads = 0;            // CPU backend; 0: one per core
   std::string kv_dtype = "auto";  // auto, f32, bf16, f16; auto: f32 on the CPU
   std::string device = "cpu";
 };

@@ -79,9 +79,9 @@ Status ApplySection(const std::string& path, const std::string& section, const J
       return InvalidArgument(fmt::format("{}: unknown key \"{}.{}\"", path, section, key), key);
     }
     if (const char* want = Assign(value, it->target)) {
-      return InvalidArgument(fmt::format("{}: \"{}.{}\" must be {}, it is {}", path, section, key,
-                                         want, value.dump()),
-                             key);
+      return InvalidArgument(
+          fmt::format("{}: \"{}.{}\" must be {}, it is {}", path, section, key, want, value.dump()),
+          key);
     }
   }
   return {};

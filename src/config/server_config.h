@@ -28,12 +28,12 @@ struct ServerConfig {
   // Bytes written but not taken by a client before it is cut off and its request cancelled.
   size_t max_pending_bytes = size_t{1} << 20;
 
-  double header_timeout_seconds = 15;        // from the first byte of a request to its last header
-  double body_timeout_seconds = 60;          // from the last header to the end of the body
-  double idle_timeout_seconds = 75;          // a kept-alive connection without a request
-  double write_timeout_seconds = 60;         // a client that takes no byte for so long is cut off
-  double keep_alive_comment_seconds = 15;    // ": keep-alive" in streams silent for so long; 0: never
-  double stalled_engine_seconds = 60;        // /health fails when work waits and no step ends
+  double header_timeout_seconds = 15;      // from the first byte of a request to its last header
+  double body_timeout_seconds = 60;        // from the last header to the end of the body
+  double idle_timeout_seconds = 75;        // a kept-alive connection without a request
+  double write_timeout_seconds = 60;       // a client that takes no byte for so long is cut off
+  double keep_alive_comment_seconds = 15;  // ": keep-alive" in streams silent for so long; 0: never
+  double stalled_engine_seconds = 60;      // /health fails when work waits and no step ends
 
   std::vector<std::string> api_keys;  // empty: no key is asked for. /health, /metrics never ask
   bool cors = false;                  // allow browsers of any origin

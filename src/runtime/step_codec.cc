@@ -204,8 +204,8 @@ Status CheckForwardInput(const ForwardInput& f, const ExecutorInfo& info) {
                      f.query_start.front() == 0 &&
                      f.query_start.back() == static_cast<int64_t>(tokens) &&
                      std::is_sorted(f.query_start.begin(), f.query_start.end());
-  const int64_t max_kv = std::min<int64_t>(info.max_model_len,
-                                           int64_t{f.max_blocks} * info.block_size_tokens);
+  const int64_t max_kv =
+      std::min<int64_t>(info.max_model_len, int64_t{f.max_blocks} * info.block_size_tokens);
   const bool ranges =
       sizes && tokens <= static_cast<size_t>(info.max_batch_tokens) &&
       seqs <= static_cast<size_t>(info.max_num_seqs) &&

@@ -28,7 +28,8 @@ void AddOffline(CLI::App& bench, Action* action) {
       {"bench", "gen", "Output tokens of each sequence (0: no decode test)", &o.gen_tokens, 0, 1e6},
       {"bench", "batch", "Sequences at once", &o.batch, 1, 4096},
       {"bench", "depth", "Tokens in the context when decoding starts", &o.depth, 0, 1e6},
-      {"bench", "repetitions", "Timed repetitions after one that warms up", &o.repetitions, 1, 1000},
+      {"bench", "repetitions", "Timed repetitions after one that warms up", &o.repetitions, 1,
+       1000},
       {"bench", "csv", "Append rows here", &o.csv},
       {"bench", "commit", "Commit in the rows", &o.commit},
   };

@@ -22,8 +22,8 @@ namespace {
 struct Round {
   std::mutex mutex;
   std::condition_variable done;
-  int running = 0;          // sequences without a terminal event
-  int first_tokens = 0;     // sequences that have one
+  int running = 0;       // sequences without a terminal event
+  int first_tokens = 0;  // sequences that have one
   int64_t tokens = 0;
   int64_t all_first_us = 0;  // when the last sequence got its first token
   int64_t tokens_at_all_first = 0;
@@ -107,9 +107,9 @@ Result<BenchRow> BenchPrompt(Engine& engine, const OfflineBenchOptions& o) {
     const double seconds = (round.end_us - start) * 1e-6;
     if (rep >= 0) rates.push_back(o.batch * static_cast<double>(o.prompt_tokens) / seconds);
   }
-  return Summarize(fmt::format("pp{}{}", o.prompt_tokens,
-                               o.batch > 1 ? fmt::format("@{}", o.batch) : ""),
-                   rates);
+  return Summarize(
+      fmt::format("pp{}{}", o.prompt_tokens, o.batch > 1 ? fmt::format("@{}", o.batch) : ""),
+      rates);
 }
 
 // Rate between the moment when every sequence has its first token and the last token of all.

@@ -20,7 +20,7 @@ struct OfflineBenchOptions {
   int batch = 1;            // sequences at once
   int depth = 0;            // tokens already in the context when decoding starts
   int repetitions = 5;
-  std::string csv;          // append rows here
+  std::string csv;  // append rows here
   std::string commit = "unknown";
 };
 

@@ -9,7 +9,8 @@
 
 int main(int argc, char** argv) {
   using namespace slipstream;
-  CLI::App app{"Slipstream: serves open-weight language models over OpenAI-compatible HTTP and gRPC."};
+  CLI::App app{
+      "Slipstream: serves open-weight language models over OpenAI-compatible HTTP and gRPC."};
   app.set_version_flag("--version", "slipstream " SLIPSTREAM_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);

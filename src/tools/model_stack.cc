@@ -40,9 +40,8 @@ Result<std::shared_ptr<const Tokenizer>> OpenTokenizer(const Checkpoint& checkpo
 Result<TextStack> OpenTextStack(const Checkpoint& checkpoint, const std::string& template_file) {
   TextStack stack;
   SLIP_ASSIGN_OR_RETURN(stack.tokenizer, OpenTokenizer(checkpoint));
-  SLIP_ASSIGN_OR_RETURN(
-      stack.chat_template,
-      OpenTemplate(*stack.tokenizer, template_file, &stack.template_source));
+  SLIP_ASSIGN_OR_RETURN(stack.chat_template,
+                        OpenTemplate(*stack.tokenizer, template_file, &stack.template_source));
   return stack;
 }
 

@@ -4,10 +4,20 @@ namespace slipstream {
 
 std::vector<Option> ModelOptionTable(ModelOptions* o) {
   return {
-      {"model", "load_format", "How to read MODEL: a Hugging Face folder, a .gguf file, or random "
-       "weights made from its config.json", &o->load_format, 0, 0,
+      {"model",
+       "load_format",
+       "How to read MODEL: a Hugging Face folder, a .gguf file, or random "
+       "weights made from its config.json",
+       &o->load_format,
+       0,
+       0,
        {"auto", "safetensors", "gguf", "dummy"}},
-      {"model", "dummy_dtype", "Element type of dummy weights", &o->dummy_dtype, 0, 0,
+      {"model",
+       "dummy_dtype",
+       "Element type of dummy weights",
+       &o->dummy_dtype,
+       0,
+       0,
        {"f32", "f16", "bf16"}},
   };
 }
@@ -21,8 +31,9 @@ std::vector<Option> EngineOptionTable(EngineConfig* c) {
       {"engine", "kv_cache_bytes", "Bytes of KV cache (0: sized from free memory)",
        &c->kv_cache_bytes, 0, 1e15},
       {"engine", "max_num_seqs", "Sequences in one step", &c->max_num_seqs, 1, 4096},
-      {"engine", "max_batch_tokens", "Tokens in one step; what decodes leave goes to prefill chunks",
-       &c->max_batch_tokens, 16, 1 << 20},
+      {"engine", "max_batch_tokens",
+       "Tokens in one step; what decodes leave goes to prefill chunks", &c->max_batch_tokens, 16,
+       1 << 20},
       {"engine", "max_model_len", "Tokens of prompt plus output (0: the model's limit)",
        &c->max_model_len, 0, 1 << 24},
       {"engine", "max_queued_requests", "Requests waiting before new ones get 429",
@@ -38,7 +49,12 @@ std::vector<Option> EngineOptionTable(EngineConfig* c) {
 std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
   return {
       {"runtime", "num_threads", "CPU worker threads (0: one per core)", &c->num_threads, 0, 1024},
-      {"runtime", "kv_dtype", "Element type of the KV cache", &c->kv_dtype, 0, 0,
+      {"runtime",
+       "kv_dtype",
+       "Element type of the KV cache",
+       &c->kv_dtype,
+       0,
+       0,
        {"auto", "f32", "bf16", "f16"}},
       {"runtime", "device", "Where the model runs", &c->device, 0, 0, {"cpu"}},
   };

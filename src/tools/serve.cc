@@ -49,14 +49,16 @@ std::vector<Option> ServeOptionTable(State* s) {
        &c.header_timeout_seconds, 0.1, 3600},
       {"server", "body_timeout_seconds", "Longest wait for a whole body", &c.body_timeout_seconds,
        0.1, 3600},
-      {"server", "idle_timeout_seconds", "Kept-alive connections without a request close after this",
-       &c.idle_timeout_seconds, 0.1, 86400},
+      {"server", "idle_timeout_seconds",
+       "Kept-alive connections without a request close after this", &c.idle_timeout_seconds, 0.1,
+       86400},
       {"server", "write_timeout_seconds", "A client that reads nothing for so long is cut off",
        &c.write_timeout_seconds, 0.1, 86400},
       {"server", "keep_alive_comment_seconds", "Comment in a stream silent for so long (0: never)",
        &c.keep_alive_comment_seconds, 0, 3600},
-      {"server", "stalled_engine_seconds", "/health fails when work waits and no step ends for this",
-       &c.stalled_engine_seconds, 1, 86400},
+      {"server", "stalled_engine_seconds",
+       "/health fails when work waits and no step ends for this", &c.stalled_engine_seconds, 1,
+       86400},
       {"server", "api_keys", "Accepted bearer keys (none: no key is asked for)", &c.api_keys},
       {"server", "cors", "Allow browsers of any origin", &c.cors},
       {"server", "model_name", "Name clients use (empty: the file's)", &s->model_name},
@@ -66,7 +68,12 @@ std::vector<Option> ServeOptionTable(State* s) {
        &s->drain_seconds, 0, 86400},
       {"server", "worker", "host:port of a `slipstream worker` that runs the steps (empty: here)",
        &s->worker},
-      {"log", "log_level", "Least level to log", &s->log_level, 0, 0,
+      {"log",
+       "log_level",
+       "Least level to log",
+       &s->log_level,
+       0,
+       0,
        {"debug", "info", "warning", "error", "off"}},
       {"log", "log_format", "Form of log lines", &s->log_format, 0, 0, {"text", "json"}},
   };
@@ -122,7 +129,8 @@ void PrintSummary(const State& s, const Checkpoint& checkpoint, const std::strin
               static_cast<long>(info.num_blocks * info.block_size_tokens),
               static_cast<long>(info.max_model_len), info.max_num_seqs);
   std::printf("template   %s\n", text.template_source.c_str());
-  if (server.grpc_port() != 0) std::printf("gRPC       %s:%d\n", s.server.host.c_str(), server.grpc_port());
+  if (server.grpc_port() != 0)
+    std::printf("gRPC       %s:%d\n", s.server.host.c_str(), server.grpc_port());
   std::printf("ready in   %.2f s\n", (NowUs() - start_us) * 1e-6);
   std::printf("listening on http://%s:%d\n", s.server.host.c_str(), server.http_port());
   std::fflush(stdout);

@@ -27,8 +27,7 @@ Status RunWorker(const State& state) {
   SLIP_ASSIGN_OR_RETURN(TcpListener listener, TcpListener::Listen(state.listen));
   SLIP_ASSIGN_OR_RETURN(auto checkpoint,
                         OpenCheckpoint(state.model.path, ToLoadOptions(state.model)));
-  SLIP_ASSIGN_OR_RETURN(auto executor,
-                        MakeLocalExecutor(*checkpoint, state.engine, state.runtime));
+  SLIP_ASSIGN_OR_RETURN(auto executor, MakeLocalExecutor(*checkpoint, state.engine, state.runtime));
   checkpoint->ReleasePages();
   WorkerServer worker(std::move(listener), *executor);
   LogInfo("worker for {} waits for a leader on port {}", state.model.path, worker.port());
@@ -53,7 +52,8 @@ void AddWorker(CLI::App& app, Action* action) {
   command->add_option("MODEL", state->model.path, "Folder or .gguf file")->required();
   state->options = {{"worker", "listen",
                      "host:port to wait on. There is no authentication: keep it on a private "
-                     "network", &state->listen}};
+                     "network",
+                     &state->listen}};
   for (auto table : {ModelOptionTable(&state->model), EngineOptionTable(&state->engine),
                      RuntimeOptionTable(&state->runtime)}) {
     for (Option& o : table) state->options.push_back(std::move(o));

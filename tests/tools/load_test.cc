@@ -69,8 +69,9 @@ class CannedServer {
 };
 
 std::string Chunked(const std::vector<std::string>& parts) {
-  std::string out = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-                    "Transfer-Encoding: chunked\r\n\r\n";
+  std::string out =
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+      "Transfer-Encoding: chunked\r\n\r\n";
   for (const std::string& p : parts) out += fmt::format("{:x}\r\n{}\r\n", p.size(), p);
   return out + "0\r\n\r\n";
 }
@@ -81,8 +82,8 @@ TEST(HttpStream, JoinsEventsCutByChunksAndReads) {
   for (int round = 0; round < 2; ++round) {  // the connection is kept
     std::vector<std::string> events;
     std::string body;
-    const auto status = stream.Post("/v1/completions", "", "{}",
-                                    [&](std::string_view d) { events.emplace_back(d); }, &body);
+    const auto status = stream.Post(
+        "/v1/completions", "", "{}", [&](std::string_view d) { events.emplace_back(d); }, &body);
     ASSERT_TRUE(status) << status.error().message;
     EXPECT_EQ(*status, 200);
     EXPECT_EQ(events, (std::vector<std::string>{"{\"a\":1}", "x", "[DONE]"}));
@@ -90,10 +91,9 @@ TEST(HttpStream, JoinsEventsCutByChunksAndReads) {
 }
 
 TEST(RunLoad, CountsTokensFromUsageAndWritesOutputs) {
-  CannedServer server(Chunked({"data: {\"choices\":[{\"text\":\"a\"}]}\n\n",
-                               "data: {\"choices\":[{\"text\":\"b\"}]}\n\n",
-                               "data: {\"choices\":[],\"usage\":{\"completion_tokens\":5}}\n\n",
-                               "data: [DONE]\n\n"}));
+  CannedServer server(Chunked(
+      {"data: {\"choices\":[{\"text\":\"a\"}]}\n\n", "data: {\"choices\":[{\"text\":\"b\"}]}\n\n",
+       "data: {\"choices\":[],\"usage\":{\"completion_tokens\":5}}\n\n", "data: [DONE]\n\n"}));
   LoadConfig config;
   config.url = server.url();
   config.workload.num_requests = 6;

@@ -80,8 +80,8 @@ Status HttpStream::Connect() {
   addrinfo hints{}, *found = nullptr;
   hints.ai_socktype = SOCK_STREAM;
   if (const int rc = getaddrinfo(url_.host.c_str(), url_.port.c_str(), &hints, &found); rc != 0) {
-    return Fail(ErrorCode::kUnavailable, fmt::format("{}:{}: {}", url_.host, url_.port,
-                                                     gai_strerror(rc)));
+    return Fail(ErrorCode::kUnavailable,
+                fmt::format("{}:{}: {}", url_.host, url_.port, gai_strerror(rc)));
   }
   int saved = 0;
   for (const addrinfo* a = found; a != nullptr && fd_ < 0; a = a->ai_next) {

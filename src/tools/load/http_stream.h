@@ -34,8 +34,8 @@ class HttpStream {
   Status Connect();
   void Close();
   Status SendAll(std::string_view data);
-  Result<bool> ReadMore();           // appends to buffer_; false at end of stream
-  Result<std::string> ReadLine();    // without CRLF
+  Result<bool> ReadMore();         // appends to buffer_; false at end of stream
+  Result<std::string> ReadLine();  // without CRLF
   Status ReadBody(int64_t bytes, const std::function<void(std::string_view)>& sink);
 
   Url url_;

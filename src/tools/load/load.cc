@@ -30,7 +30,9 @@ double Percentile(std::vector<double> values, double p) {
 }
 
 std::string RequestBody(const LoadConfig& c, const PlannedRequest& r, uint64_t index) {
-  Json body{{"max_tokens", r.output_tokens}, {"temperature", 0}, {"stream", true},
+  Json body{{"max_tokens", r.output_tokens},
+            {"temperature", 0},
+            {"stream", true},
             {"stream_options", {{"include_usage", true}}}};
   if (!c.model.empty()) body["model"] = c.model;
   if (c.ignore_eos) body["ignore_eos"] = true;
@@ -176,16 +178,28 @@ Status WriteCsv(const LoadConfig& c, const LoadReport& r) {
 Status WriteJson(const LoadConfig& c, const LoadReport& r, const Run& run) {
   std::ofstream out(c.json);
   if (!out) return InvalidArgument(fmt::format("{}: cannot be written", c.json), "json");
-  Json doc{{"engine", c.engine}, {"model", c.model}, {"arrival", c.workload.arrival},
-           {"concurrency", c.concurrency}, {"completed", r.completed}, {"failed", r.failed},
-           {"seconds", r.seconds}, {"output_tok_s", r.output_tok_s},
-           {"total_tok_s", r.total_tok_s}, {"ttft_p50_ms", r.ttft_p50_ms},
-           {"ttft_p99_ms", r.ttft_p99_ms}, {"tpot_p50_ms", r.tpot_p50_ms},
-           {"tpot_p99_ms", r.tpot_p99_ms}, {"requests", Json::array()}};
+  Json doc{{"engine", c.engine},
+           {"model", c.model},
+           {"arrival", c.workload.arrival},
+           {"concurrency", c.concurrency},
+           {"completed", r.completed},
+           {"failed", r.failed},
+           {"seconds", r.seconds},
+           {"output_tok_s", r.output_tok_s},
+           {"total_tok_s", r.total_tok_s},
+           {"ttft_p50_ms", r.ttft_p50_ms},
+           {"ttft_p99_ms", r.ttft_p99_ms},
+           {"tpot_p50_ms", r.tpot_p50_ms},
+           {"tpot_p99_ms", r.tpot_p99_ms},
+           {"requests", Json::array()}};
   for (const RequestRecord& q : run.records) {
-    doc["requests"].push_back({{"start", q.start}, {"first_token", q.first_token}, {"end", q.end},
-                               {"input", q.input_tokens}, {"output", q.output_tokens},
-                               {"worst_gap", q.worst_gap}, {"status", q.status},
+    doc["requests"].push_back({{"start", q.start},
+                               {"first_token", q.first_token},
+                               {"end", q.end},
+                               {"input", q.input_tokens},
+                               {"output", q.output_tokens},
+                               {"worst_gap", q.worst_gap},
+                               {"status", q.status},
                                {"error", q.error}});
   }
   out << doc.dump(1) << '\n';

@@ -13,14 +13,14 @@ namespace slipstream {
 struct LoadConfig {
   WorkloadOptions workload;
   std::string url = "http://127.0.0.1:8000";
-  std::string model;                   // empty: the server's only model
+  std::string model;                     // empty: the server's only model
   std::string endpoint = "completions";  // completions (random token ids) or chat (words)
-  int concurrency = 16;  // streams at once; the bound of open streams in an open loop
-  int64_t vocab_size = 32000;          // random prompt ids lie in [100, vocab_size)
+  int concurrency = 16;        // streams at once; the bound of open streams in an open loop
+  int64_t vocab_size = 32000;  // random prompt ids lie in [100, vocab_size)
   std::string api_key;
   bool ignore_eos = true;
   int timeout_seconds = 600;
-  bool quiet = false;                  // no progress bar
+  bool quiet = false;  // no progress bar
   std::string csv, json, engine = "slipstream", commit = "unknown", card = "cpu", dtype = "unknown";
   int ranks = 1;
 };

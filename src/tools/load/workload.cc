@@ -27,8 +27,8 @@ Result<std::vector<PlannedRequest>> ReadTrace(const std::string& path) {
     ++number;
     if (line.empty() || line[0] == '#' || line.starts_with("seconds")) continue;
     PlannedRequest r;
-    if (std::sscanf(line.c_str(), "%lf,%d,%d", &r.at_seconds, &r.input_tokens,
-                    &r.output_tokens) != 3 ||
+    if (std::sscanf(line.c_str(), "%lf,%d,%d", &r.at_seconds, &r.input_tokens, &r.output_tokens) !=
+            3 ||
         r.at_seconds < 0 || r.input_tokens < 1 || r.output_tokens < 1) {
       return InvalidArgument(
           fmt::format("trace {} line {}: want seconds,input_tokens,output_tokens", path, number));

@@ -20,7 +20,11 @@ add_library(slip_warnings INTERFACE)
 target_compile_options(slip_warnings INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-unused-parameter;-Wno-missing-field-initializers>)
 
+set(SLIP_KERNEL_OPTIMIZATION -O3)
 if(SLIPSTREAM_SANITIZE)
+  # Unrolled vector code under a sanitizer takes minutes a file to compile.
+  set(CMAKE_CXX_FLAGS_RELEASE "-O1")
+  set(SLIP_KERNEL_OPTIMIZATION -O1)
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${SLIPSTREAM_SANITIZE}>
                       $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer> -g1)
   add_link_options(-fsanitize=${SLIPSTREAM_SANITIZE})

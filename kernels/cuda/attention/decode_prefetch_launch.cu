@@ -32,6 +32,14 @@ KernelStatus ByHeadDim(int head_dim, const DecodeParams& params, const DecodeLau
   }
 }
 
+// CTAs that merge a row wait for each other, so all of them must be resident at once.
+bool GridIsResident(int grid) {
+  int device = 0, sms = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device) == cudaSuccess &&
+         grid <= sms;
+}
+
 KernelStatus Validate(const PagedAttentionParams& p, const DecodePlanShape& shape, const void* plan,
                       const void* scratch) {
   const KvCacheView& kv = p.kv;
@@ -93,6 +101,7 @@ KernelStatus DecodePrefetchSm90(const PagedAttentionParams& p, const DecodePlanS
   d.v_scale = eight_bit ? p.kv.v_scale : 1.0f;
   d.score_scale =
       p.scale * (eight_bit ? p.kv.k_scale : 1.0f) * (p.logit_softcap > 0 ? 1.0f : kLog2e);
+  if (!GridIsResident(shape.grid)) return KernelStatus::kInvalidArgument;
   const DecodeLaunch launch{shape.grid, DecodeRowsPerPass(shape), tuning, stream};
   if (p.kv.dtype == DType::kBF16 && p.q_dtype == DType::kBF16) {
     return ByHeadDim<__nv_bfloat16, __nv_bfloat16>(p.kv.head_dim, d, launch);

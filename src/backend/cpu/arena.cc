@@ -29,7 +29,7 @@ uint8_t* Arena::Allocate(size_t bytes) {
     chunks_.push_back({base, mapped});
     const uintptr_t at =
         (reinterpret_cast<uintptr_t>(base) + kHugePage - 1) / kHugePage * kHugePage;
-    madvise(reinterpret_cast<void*>(at), usable, MADV_HUGEPAGE);
+    if (huge_pages_) madvise(reinterpret_cast<void*>(at), usable, MADV_HUGEPAGE);
     next_ = reinterpret_cast<uint8_t*>(at);
     left_ = usable;
   }

@@ -1,7 +1,8 @@
-// Anonymous memory in large chunks, asked for as huge pages: weights are read from end to end at
-// every token, and 4 KiB pages would cost a TLB miss each. Weights share chunks, because a tensor
-// of its own would waste up to a huge page. Shared by the weights made from it (shared_ptr); freed
-// with the last one. Used by one thread.
+// Anonymous memory in large chunks. For weights it asks for huge pages: they are read from end to
+// end at every token, and 4 KiB pages would cost a TLB miss each. They share chunks, because a
+// tensor of its own would waste up to a huge page. A KV cache must not ask: its blocks in use are
+// spread over 2 * layers regions, and each would hold a whole huge page. Shared by what is made
+// from it (shared_ptr); freed with the last one. Used by one thread.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,7 @@ namespace slipstream {
 
 class Arena {
  public:
-  Arena() = default;
+  explicit Arena(bool huge_pages) : huge_pages_(huge_pages) {}
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -25,6 +26,7 @@ class Arena {
     void* base;
     size_t bytes;
   };
+  const bool huge_pages_;
   std::vector<Chunk> chunks_;
   uint8_t* next_ = nullptr;
   size_t left_ = 0;

@@ -26,7 +26,7 @@ CpuBackend::CpuBackend(const kernels::CpuKernels& kernels, int num_threads)
     : kernels_(kernels),
       name_(kernels.name),
       pool_(num_threads),
-      arena_(std::make_shared<Arena>()) {}
+      arena_(std::make_shared<Arena>(/*huge_pages=*/true)) {}
 
 template <typename Fn>
 void CpuBackend::RunSized(int64_t elems, Fn&& fn) {

@@ -63,7 +63,7 @@ size_t CpuBackend::free_memory_bytes() const {
 Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(size_t bytes) {
   try {
     if (bytes == 0) return std::make_unique<CpuBuffer>(nullptr, nullptr, 0);
-    auto memory = std::make_unique<Arena>();
+    auto memory = std::make_unique<Arena>(/*huge_pages=*/false);
     void* data = memory->Allocate(bytes);
     if (data == nullptr) {
       return Fail(ErrorCode::kResourceExhausted,

@@ -58,7 +58,10 @@ KernelStatus Validate(const PagedAttentionParams& p, const DecodePlanShape& shap
   }
   const bool size_ok =
       kv.block_size == 16 || kv.block_size == 32 || kv.block_size == 64 || kv.block_size == 128;
-  if (kv.layout != KvLayout::kSwizzled || !size_ok || shape.group > 16 || p.max_query_len > 8) {
+  const bool dim_ok =
+      kv.head_dim == 64 || kv.head_dim == 96 || kv.head_dim == 128 || kv.head_dim == 256;
+  if (kv.layout != KvLayout::kSwizzled || !size_ok || !dim_ok || shape.group > 16 ||
+      p.max_query_len > 8) {
     return KernelStatus::kUnsupported;
   }
   return KernelStatus::kOk;

@@ -1,5 +1,5 @@
 # Shared by quickstart.sh, test.sh and gpu_test.sh. Source it; it does nothing by itself.
-# Functions: step, die, install_packages, fetch_model, python_env, configure_and_build.
+# Functions: step, die, install_packages, fetch_model, python_env, configure, build, configure_and_build.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 jobs=${SLIPSTREAM_JOBS:-$(nproc)}
@@ -94,18 +94,27 @@ python_env() {
   echo "$env/bin/python"
 }
 
-# configure_and_build PRESET TARGET... : TARGET 'all' builds everything.
-configure_and_build() {
-  local preset=$1 log
-  shift
-  log=$root/build/$preset.configure.log
+# configure PRESET
+configure() {
+  local preset=$1 log=$root/build/$1.configure.log
   mkdir -p "$root/build"
   (cd "$root" && cmake --preset "$preset" ${cmake_args:+"${cmake_args[@]}"} > "$log" 2>&1) || {
     tail -n 20 "$log" >&2
     die "configuring the '$preset' build failed" "The whole log: $log" \
       "After a change of compilers or packages: rm -rf $root/build/$preset"
   }
+}
+
+# build PRESET TARGET... : TARGET 'all' builds everything.
+build() {
+  local preset=$1
+  shift
   NINJA_STATUS='[%f/%t %es] ' ninja -C "$root/build/$preset" -j "$jobs" "$@" || die \
     "building '$preset' failed" "The first error is above." \
     "Out of memory? Try SLIPSTREAM_JOBS=1 $0"
+}
+
+configure_and_build() {
+  configure "$1"
+  build "$@"
 }

@@ -30,11 +30,16 @@ Status Resolve(const std::string& address, bool passive, AddressList* list) {
   if (colon == std::string::npos || colon == 0) {
     return InvalidArgument(fmt::format("address \"{}\": want host:port", address));
   }
+  // getaddrinfo takes any number and keeps its low 16 bits.
+  const std::string port = address.substr(colon + 1);
+  const bool digits = !port.empty() && port.find_first_not_of("0123456789") == std::string::npos;
+  if (!digits || port.size() > 5 || std::stoi(port) > 65535) {
+    return InvalidArgument(fmt::format("address {}: the port is a number up to 65535", address));
+  }
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = passive ? AI_PASSIVE : 0;
-  const int rc = getaddrinfo(address.substr(0, colon).c_str(), address.c_str() + colon + 1, &hints,
-                             &list->head);
+  const int rc = getaddrinfo(address.substr(0, colon).c_str(), port.c_str(), &hints, &list->head);
   if (rc != 0) return InvalidArgument(fmt::format("address {}: {}", address, gai_strerror(rc)));
   return {};
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <ios>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "config/option_table.h"
@@ -100,7 +102,11 @@ Status ApplyConfigFile(const std::string& path, std::span<const Option> options)
   if (!in) return Fail(ErrorCode::kNotFound, fmt::format("{}: cannot be read", path), "config");
   Json root;
   try {
-    root = Json::parse(in, nullptr, true, /*ignore_comments=*/true);
+    // A failed read (a folder opens like a file) throws a stream error here, not one of the parser.
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    root = Json::parse(text, nullptr, true, /*ignore_comments=*/true);
+  } catch (const std::ios_base::failure&) {
+    return InvalidArgument(fmt::format("{}: cannot be read as a file", path), "config");
   } catch (const Json::exception& e) {
     return InvalidArgument(fmt::format("{}: not valid JSON: {}", path, e.what()), "config");
   }

@@ -75,7 +75,8 @@ TEST(TcpChannel, ALostPeerIsUnavailable) {
 }
 
 TEST(TcpChannel, BadAddressesAreNamed) {
-  for (const char* bad : {"nohost", ":9000", "127.0.0.1:notaport"}) {
+  for (const char* bad : {"nohost", ":9000", "127.0.0.1:notaport", "127.0.0.1:", "127.0.0.1:65536",
+                          "127.0.0.1:999999"}) {
     const auto got = TcpListener::Listen(bad);
     ASSERT_FALSE(got) << bad;
     EXPECT_NE(got.error().message.find(bad), std::string::npos);

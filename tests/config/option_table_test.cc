@@ -72,6 +72,9 @@ TEST_F(ConfigFile, NamesWhatIsWrong) {
   ExpectError("[]", "one JSON object");
   ExpectError("{", "not valid JSON");
   EXPECT_FALSE(ApplyConfigFile("/nonexistent/file.json", options_));
+  const Status folder = ApplyConfigFile("/", options_);
+  ASSERT_FALSE(folder);
+  EXPECT_EQ(folder.error().message, "/: cannot be read as a file");
 }
 
 TEST(OptionTable, FlagIsKebabCase) {

@@ -95,7 +95,8 @@ class ActiveGeneration final : public Generation,
   void AppendText(Choice* choice, const TokenEvent& event, std::string* text,
                   std::optional<int>* stopped);
   void CountToken(Choice* choice);
-  void End(Counter& reason);
+  void FailFor(const Error& error, Counter& reason);
+  void End(Counter* reason);  // null: never admitted, so not counted
   void ReleasePlace(Prompt* prompt);
   void CancelSinks();
 

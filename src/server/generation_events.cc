@@ -36,7 +36,9 @@ void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
   const int slot = index * request_.num_choices + event.choice;
   Choice& choice = choices_[slot];
   if (choice.done) return;
-  if (event.finish == FinishReason::kError) return Fail(event.error);
+  if (event.finish == FinishReason::kError) {
+    return FailFor(event.error, service_.metrics_.finished_error_total);
+  }
   if (event.finish == FinishReason::kAbort) {
     return Fail({ErrorCode::kUnavailable, "the request was aborted by the server", {}});
   }
@@ -76,8 +78,8 @@ void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
   observer->OnDelta(delta);
   if (choices_left_ == 0 && !ended_) {
     service_.metrics_.e2e_request_latency_seconds.Observe((now_us_ - created_us_) * 1e-6);
-    End(length_limited_ ? service_.metrics_.finished_length_total
-                        : service_.metrics_.finished_stop_total);
+    End(length_limited_ ? &service_.metrics_.finished_length_total
+                        : &service_.metrics_.finished_stop_total);
     observer->OnFinished(usage_);
   }
 }
@@ -127,12 +129,17 @@ void ActiveGeneration::CountToken(Choice* choice) {
 }
 
 void ActiveGeneration::Fail(const Error& error) {
+  FailFor(error, error.code == ErrorCode::kUnavailable || error.code == ErrorCode::kCancelled
+                     ? service_.metrics_.finished_abort_total
+                     : service_.metrics_.finished_error_total);
+}
+
+void ActiveGeneration::FailFor(const Error& error, Counter& reason) {
   if (ended_) return;
+  const bool admitted = !sinks_.empty();
   CancelSinks();
   const auto observer = observer_;
-  End(error.code == ErrorCode::kUnavailable || error.code == ErrorCode::kCancelled
-          ? service_.metrics_.finished_abort_total
-          : service_.metrics_.finished_error_total);
+  End(admitted ? &reason : nullptr);
   observer->OnError(error);
 }
 
@@ -140,7 +147,7 @@ void ActiveGeneration::Cancel() {
   if (ended_) return;
   CancelSinks();
   service_.metrics_.client_disconnects_total.Add();
-  End(service_.metrics_.finished_abort_total);
+  End(&service_.metrics_.finished_abort_total);
 }
 
 void ActiveGeneration::CancelSinks() {
@@ -150,9 +157,9 @@ void ActiveGeneration::CancelSinks() {
   service_.engine_.Wake();
 }
 
-void ActiveGeneration::End(Counter& reason) {
+void ActiveGeneration::End(Counter* reason) {
   ended_ = true;
-  reason.Add();
+  if (reason != nullptr) reason->Add();
   service_.metrics_.open_requests.fetch_sub(1);
   for (Prompt& prompt : prompts_) ReleasePlace(&prompt);
   // The sinks own this generation; let go of them here and only the engine's hold remains.

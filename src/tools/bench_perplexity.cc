@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -23,8 +24,12 @@ struct State {
 };
 
 Status RunPerplexity(const State& s) {
+  if (s.text.empty()) return InvalidArgument("--text FILE is needed", "text");
+  std::error_code ignored;
   std::ifstream in(s.text, std::ios::binary);
-  if (!in) return Fail(ErrorCode::kNotFound, s.text + ": cannot be read", "text");
+  if (!in || std::filesystem::is_directory(s.text, ignored)) {
+    return Fail(ErrorCode::kNotFound, s.text + ": cannot be read", "text");
+  }
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(s.model.path, ToLoadOptions(s.model)));
   SLIP_ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(*checkpoint));

@@ -111,7 +111,9 @@ int RunInspect(const InspectOptions& options) {
     return 1;
   }
   std::fwrite(report->data(), 1, report->size(), stdout);
-  return 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  std::fprintf(stderr, "error: the report cannot be written to the standard output\n");
+  return 1;
 }
 
 }  // namespace slipstream

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <utility>
 
@@ -107,7 +108,8 @@ class GrpcServerImpl final : public GrpcServer {
     int port = 0;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_body_bytes));
+    builder.SetMaxReceiveMessageSize(
+        static_cast<int>(std::min<size_t>(config.max_body_bytes, std::numeric_limits<int>::max())));
     builder.RegisterService(&inference_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) {
@@ -118,6 +120,10 @@ class GrpcServerImpl final : public GrpcServer {
                   "grpc_port");
     }
     port_ = static_cast<uint16_t>(port);
+    // Probes ask for the server as a whole or for the service by its name.
+    if (auto* health = server_->GetHealthCheckService()) {
+      health->SetServingStatus(v1::Inference::service_full_name(), true);
+    }
     return {};
   }
 

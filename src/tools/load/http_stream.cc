@@ -60,6 +60,11 @@ Result<Url> ParseUrl(const std::string& text) {
     rest.resize(colon);
   }
   url.host = rest;
+  // getaddrinfo takes any number and keeps its low 16 bits.
+  const bool digits = url.port.find_first_not_of("0123456789") == std::string::npos;
+  if (url.port.empty() || !digits || url.port.size() > 5 || std::stoi(url.port) > 65535) {
+    return InvalidArgument(fmt::format("url {}: the port is a number up to 65535", text), "url");
+  }
   if (url.host.empty()) return InvalidArgument(fmt::format("url {} names no host", text), "url");
   return url;
 }

@@ -68,22 +68,27 @@ struct Run {
   double now() const { return (NowUs() - start_us) * 1e-6; }
 };
 
+// Reads only what has the type it should have: the server may be anyone's.
 void OnEvent(Run& run, RequestRecord& record, std::string_view data, double* last) {
   if (data == "[DONE]") return;
   const Json event = Json::parse(data, nullptr, false);
-  if (event.is_discarded()) return;
+  if (!event.is_object()) return;
   if (event.contains("error")) {
     record.error = event["error"].dump().substr(0, 300);
     return;
   }
   if (const auto usage = event.find("usage"); usage != event.end() && usage->is_object()) {
-    record.output_tokens = usage->value("completion_tokens", 0);
+    const auto tokens = usage->find("completion_tokens");
+    if (tokens != usage->end() && tokens->is_number_integer()) record.output_tokens = *tokens;
   }
   const auto choices = event.find("choices");
-  if (choices == event.end() || choices->empty()) return;
-  const Json& choice = (*choices)[0];
+  if (choices == event.end() || !choices->is_array() || choices->empty()) return;
+  const Json& choice = choices->front();
+  if (!choice.is_object()) return;
   // A chat stream opens with a chunk that has a role and no token.
-  if (choice.contains("delta") && choice["delta"].contains("role")) return;
+  if (const auto delta = choice.find("delta"); delta != choice.end() && delta->contains("role")) {
+    return;
+  }
   const double now = run.now();
   if (record.first_token == 0) {
     record.first_token = now;
@@ -119,7 +124,8 @@ void RunStream(Run& run) {
     record.end = run.now();
     record.status = status ? *status : 0;
     if (!status) record.error = status.error().message;
-    if (status && *status != 200) record.error = error_body;
+    if (status && *status != 200) record.error = error_body.empty() ? "no body" : error_body;
+    if (record.error.empty() && record.first_token == 0) record.error = "the stream had no tokens";
     if (!record.error.empty()) ++run.failed;
     ++run.done;
   }
@@ -202,7 +208,7 @@ Status WriteJson(const LoadConfig& c, const LoadReport& r, const Run& run) {
                                {"status", q.status},
                                {"error", q.error}});
   }
-  out << doc.dump(1) << '\n';
+  out << doc.dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
   return {};
 }
 

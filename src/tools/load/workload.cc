@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <numbers>
 #include <sstream>
@@ -12,6 +13,16 @@
 
 namespace slipstream {
 namespace {
+
+constexpr double kMaxLength = 1e7;
+constexpr double kMaxSeconds = 1e7;
+
+// The whole of `text` as a number, else NaN, which fits no range.
+double ToNumber(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return !text.empty() && *end == '\0' ? value : std::nan("");
+}
 
 double Normal(uint64_t seed, uint64_t index) {  // Box-Muller
   const double u = 1.0 - UniformAt(seed, 2 * index), v = UniformAt(seed, 2 * index + 1);
@@ -29,7 +40,8 @@ Result<std::vector<PlannedRequest>> ReadTrace(const std::string& path) {
     PlannedRequest r;
     if (std::sscanf(line.c_str(), "%lf,%d,%d", &r.at_seconds, &r.input_tokens, &r.output_tokens) !=
             3 ||
-        r.at_seconds < 0 || r.input_tokens < 1 || r.output_tokens < 1) {
+        !(r.at_seconds >= 0 && r.at_seconds <= kMaxSeconds) || r.input_tokens < 1 ||
+        r.output_tokens < 1) {
       return InvalidArgument(
           fmt::format("trace {} line {}: want seconds,input_tokens,output_tokens", path, number));
     }
@@ -49,20 +61,20 @@ Result<LengthDistribution> LengthDistribution::Parse(const std::string& text) {
   std::getline(in, kind, ':');
   std::getline(in, a, ':');
   std::getline(in, b, ':');
-  char* end = nullptr;
   if (a.empty()) {
-    d.a_ = std::strtod(kind.c_str(), &end);
+    d.a_ = ToNumber(kind);
   } else {
     d.kind_ = kind == "uniform"     ? Kind::kUniform
               : kind == "normal"    ? Kind::kNormal
               : kind == "lognormal" ? Kind::kLogNormal
                                     : Kind::kFixed;
-    d.a_ = std::strtod(a.c_str(), &end);
-    d.b_ = std::strtod(b.c_str(), nullptr);
+    d.a_ = ToNumber(a);
+    d.b_ = ToNumber(b);
   }
   const bool known = a.empty() || d.kind_ != Kind::kFixed;
-  const bool ordered = d.kind_ != Kind::kUniform || d.b_ >= d.a_;
-  if (!known || !ordered || end == nullptr || *end != '\0' || d.a_ < 1 || d.a_ > 1e7) {
+  const double least = d.kind_ == Kind::kUniform ? d.a_ : 0;
+  const bool has_second = a.empty() || (d.b_ >= least && d.b_ <= kMaxLength);
+  if (!known || !has_second || !(d.a_ >= 1 && d.a_ <= kMaxLength)) {
     return InvalidArgument(fmt::format(
         "length \"{}\": want N, uniform:LOW:HIGH, normal:MEAN:SD or lognormal:MEDIAN:SIGMA", text));
   }
@@ -74,7 +86,7 @@ int LengthDistribution::Draw(uint64_t seed, uint64_t index) const {
   if (kind_ == Kind::kUniform) x = a_ + std::floor(UniformAt(seed, index) * (b_ - a_ + 1));
   if (kind_ == Kind::kNormal) x = a_ + b_ * Normal(seed, index);
   if (kind_ == Kind::kLogNormal) x = a_ * std::exp(b_ * Normal(seed, index));
-  return static_cast<int>(std::clamp(std::round(x), 1.0, 1e7));
+  return static_cast<int>(std::clamp(std::round(x), 1.0, kMaxLength));
 }
 
 Result<std::vector<PlannedRequest>> PlanWorkload(const WorkloadOptions& o) {

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -139,6 +140,7 @@ void PrintSummary(const State& s, const Checkpoint& checkpoint, const std::strin
 Status RunServe(State& s) {
   const int64_t start_us = NowUs();
   const sigset_t stop_signals = BlockStopSignals();
+  std::optional<QuitOnStopSignal> starting(std::in_place, stop_signals);
   std::signal(SIGPIPE, SIG_IGN);
   StartLog(s);
   if (s.model_name.empty()) s.model_name = DefaultName(s.model.path);
@@ -163,11 +165,14 @@ Status RunServe(State& s) {
   }
   PrintSummary(s, *checkpoint, backing.summary, info, text, **server, start_us);
 
+  starting.reset();
   int signal = 0;
   sigwait(&stop_signals, &signal);
   LogInfo("{}: draining for up to {} s", signal == SIGINT ? "SIGINT" : "SIGTERM", s.drain_seconds);
   // A second signal ends the process at once.
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
+  constexpr double kStepGraceSeconds = 10;
+  const ExitDeadline deadline(s.drain_seconds + kStepGraceSeconds);
   (*server)->BeginDrain(s.drain_seconds);
   (*server)->Wait();
   engine->Stop(NowUs());

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "base/log.h"
@@ -24,6 +25,7 @@ struct State {
 
 Status RunWorker(const State& state) {
   const sigset_t stop_signals = BlockStopSignals();
+  std::optional<QuitOnStopSignal> starting(std::in_place, stop_signals);
   SLIP_ASSIGN_OR_RETURN(TcpListener listener, TcpListener::Listen(state.listen));
   SLIP_ASSIGN_OR_RETURN(auto checkpoint,
                         OpenCheckpoint(state.model.path, ToLoadOptions(state.model)));
@@ -31,6 +33,7 @@ Status RunWorker(const State& state) {
   checkpoint->ReleasePages();
   WorkerServer worker(std::move(listener), *executor);
   LogInfo("worker for {} waits for a leader on port {}", state.model.path, worker.port());
+  starting.reset();
   // A thread waits for the signals; the steps run here, where the executor was made.
   std::thread stopper([&] {
     int signal = 0;

@@ -1,4 +1,5 @@
 // The gRPC front over a real channel: Generate, cancel, deadlines, errors, health.
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include "slipstream/v1/inference.grpc.pb.h"
@@ -155,6 +156,30 @@ TEST_F(Grpc, HealthAndModelInfo) {
   EXPECT_TRUE(health.healthy());
   EXPECT_FALSE(health.ready());
   EXPECT_EQ(Generate(Text("x")).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(Grpc, ProbesFindTheServiceByName) {
+  Connect();
+  // A HealthCheckRequest by hand: field 1, the service's name; and field 1 of the answer, SERVING.
+  const std::string name = v1::Inference::service_full_name();
+  const std::string bytes = std::string{'\n', static_cast<char>(name.size())} + name;
+  const grpc::Slice slice(bytes);
+  const grpc::ByteBuffer request(&slice, 1);
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  grpc::ByteBuffer answer;
+  grpc::Status status;
+  auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
+  call->StartCall();
+  call->Finish(&answer, &status, this);
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  grpc::Slice got;
+  ASSERT_TRUE(answer.DumpToSingleSlice(&got).ok());
+  EXPECT_EQ(std::string(got.begin(), got.end()), "\x08\x01");
 }
 
 TEST_F(Grpc, PortInUseIsAClearError) {

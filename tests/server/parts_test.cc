@@ -67,6 +67,25 @@ TEST(Mailbox, OrderAndOneWakePerBatch) {
   EXPECT_EQ(wakes, 2);  // closed: kept, but nobody is woken
 }
 
+TEST(Mailbox, ClosingBreaksTheCycleOfBoxAndItem) {
+  struct Item {
+    std::shared_ptr<Mailbox<std::shared_ptr<Item>>> box;
+  };
+  auto box = std::make_shared<Mailbox<std::shared_ptr<Item>>>([] {});
+  std::weak_ptr<Item> before, after;
+  const auto push = [&](std::weak_ptr<Item>* watch) {
+    auto item = std::make_shared<Item>(Item{box});
+    *watch = item;
+    box->Push(std::move(item));
+  };
+  push(&before);
+  EXPECT_FALSE(before.expired());
+  box->Close();
+  EXPECT_TRUE(before.expired());
+  push(&after);
+  EXPECT_TRUE(after.expired());
+}
+
 TEST(Mailbox, NothingIsLostBetweenThreads) {
   Mailbox<int> box([] {});
   constexpr int kItems = 20'000;

@@ -349,5 +349,20 @@ TEST_F(Wire, MetricsPage) {
   }
 }
 
+TEST_F(Wire, MetricsFinishedAddUpToAdmitted) {
+  StartServer();
+  // Refused before it is admitted, then after.
+  EXPECT_EQ(Ask("POST", "/v1/completions", R"({"prompt":"x","logit_bias":{"999999":1}})").status,
+            400);
+  EXPECT_EQ(Ask("POST", "/v1/completions", R"({"prompt":"x","max_tokens":100000})").status, 400);
+  const std::string page = Ask("GET", "/metrics").body;
+  for (const char* line :
+       {"slipstream_requests_total{model_name=\"tiny\"} 1\n",
+        "slipstream_request_rejections_total{model_name=\"tiny\",reason=\"invalid\"} 2\n",
+        "slipstream_request_finished_total{model_name=\"tiny\",finished_reason=\"error\"} 1\n"}) {
+    EXPECT_NE(page.find(line), std::string::npos) << line << "\n" << page;
+  }
+}
+
 }  // namespace
 }  // namespace slipstream::testing

@@ -114,6 +114,30 @@ TEST(RunLoad, CountsTokensFromUsageAndWritesOutputs) {
   std::filesystem::remove(csv);
 }
 
+TEST(RunLoad, SurvivesAnswersOfTheWrongShape) {
+  for (const char* event :
+       {R"({"usage":{"completion_tokens":"x"},"choices":[]})", R"({"choices":{"a":1}})",
+        R"({"choices":[5]})", R"({"usage":5})", "5", "[", R"("x")"}) {
+    CannedServer server(Chunked({fmt::format("data: {}\n\n", event), "data: [DONE]\n\n"}));
+    LoadConfig config;
+    config.url = server.url();
+    config.workload.num_requests = 1;
+    config.quiet = true;
+    const auto report = RunLoad(config);
+    ASSERT_FALSE(report) << event;
+    EXPECT_NE(report.error().message.find("no tokens"), std::string::npos) << event;
+  }
+}
+
+TEST(RunLoad, PortsOutOfRangeAreRefused) {
+  for (const char* url : {"http://h:99999", "http://h:", "http://h:x", "http://h:123456789012"}) {
+    const auto got = ParseUrl(url);
+    ASSERT_FALSE(got) << url;
+    EXPECT_NE(got.error().message.find(url), std::string::npos);
+  }
+  EXPECT_TRUE(ParseUrl("http://h:65535/v1"));
+}
+
 TEST(RunLoad, ReportsRefusedRequests) {
   const std::string body = R"({"error":{"message":"queue full"}})";
   CannedServer server(fmt::format("HTTP/1.1 429 Too Many Requests\r\nContent-Length: {}\r\n\r\n{}",
@@ -138,7 +162,8 @@ TEST(Workload, LengthsFollowTheirDistribution) {
   EXPECT_EQ(low, 10);
   EXPECT_EQ(high, 20);
   EXPECT_EQ(LengthDistribution::Parse("64")->Draw(1, 2), 64);
-  for (const char* bad : {"", "x", "uniform:9:3", "beta:1:2", "0", "-4"}) {
+  for (const char* bad : {"", "x", "uniform:9:3", "beta:1:2", "0", "-4", "nan", "5x",
+                          "uniform:1:nan", "normal:5:xx", "normal:5:", "uniform:1:1e300"}) {
     EXPECT_FALSE(LengthDistribution::Parse(bad)) << bad;
   }
 }
@@ -165,6 +190,8 @@ TEST(Workload, TraceErrorsNameTheLine) {
   const auto plan = PlanWorkload(o);
   ASSERT_FALSE(plan);
   EXPECT_NE(plan.error().message.find("line 3"), std::string::npos) << plan.error().message;
+  std::ofstream(path) << "nan,10,20\n";
+  EXPECT_FALSE(PlanWorkload(o));
   std::filesystem::remove(path);
 }
 

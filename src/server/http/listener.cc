@@ -121,6 +121,8 @@ class ListenerImpl final : public HttpListener {
     }
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
+    // Bounds what the kernel holds for a client that reads nothing; token streams need little.
+    socket.set_option(asio::socket_base::send_buffer_size(256 << 10), ignored);
     if (&shard == shards_[0].get()) return shard.Adopt(std::move(socket));
     auto shared = std::make_shared<TcpSocket>(std::move(socket));  // std::function copies
     shard.Post([&shard, shared] { shard.Adopt(std::move(*shared)); });

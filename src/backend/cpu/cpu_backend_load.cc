@@ -1,5 +1,7 @@
 // What CpuBackend does at load time: memory, weights, and its own construction.
+
 #include <sched.h>
+#include <sys/sysinfo.h>
 
 #include <cstdio>
 #include <fstream>
@@ -57,7 +59,9 @@ size_t CpuBackend::free_memory_bytes() const {
   while (info >> key >> kib && std::getline(info, unit)) {
     if (key == "MemAvailable:") return kib * 1024;
   }
-  return 0;
+  struct sysinfo memory {};  // no /proc, as in a bare chroot: free pages, caches not counted
+  if (sysinfo(&memory) != 0) return 0;
+  return static_cast<size_t>(memory.freeram) * memory.mem_unit;
 }
 
 Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(size_t bytes) {

@@ -72,7 +72,7 @@ def svg(rows, quants):
 
 def main():
     rows = read()
-    order = ["Q4_1", "Q4_0", "Q8_0", "BF16", "F32", "Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q5_1", "F16"]
+    order = ["Q4_1", "Q4_0", "Q8_0", "BF16", "F32", "Q4_K_M", "Q6_K", "Q5_0", "Q5_1", "F16"]
     quants = [q for q in order if any(k[0] == q for k in rows)]
     (ROOT / "docs/benchmarks/cpu.svg").write_text(svg(rows, quants))
     readme = ROOT / "README.md"

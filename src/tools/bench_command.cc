@@ -11,10 +11,6 @@ struct OfflineState {
   std::vector<Option> options;
 };
 
-void Append(std::vector<Option>* to, std::vector<Option> from) {
-  for (Option& o : from) to->push_back(std::move(o));
-}
-
 void AddOffline(CLI::App& bench, Action* action) {
   auto state = std::make_shared<OfflineState>();
   OfflineBenchOptions& o = state->bench;
@@ -33,9 +29,7 @@ void AddOffline(CLI::App& bench, Action* action) {
       {"bench", "csv", "Append rows here", &o.csv},
       {"bench", "commit", "Commit in the rows", &o.commit},
   };
-  Append(&state->options, ModelOptionTable(&o.model));
-  Append(&state->options, EngineOptionTable(&o.engine));
-  Append(&state->options, RuntimeOptionTable(&o.runtime));
+  AppendModelRunOptions(&state->options, &o.model, &o.engine, &o.runtime);
   AddOptions(*command, &state->options);
   command->callback([state, action] {
     *action = [state] {

@@ -64,10 +64,7 @@ void AddPerplexity(CLI::App& bench, Action* action) {
       {"bench", "context", "Tokens in one chunk", &state->context, 8, 1e6},
       {"bench", "chunks", "Chunks to run (0: all)", &state->chunks, 0, 1e6},
   };
-  for (auto table : {ModelOptionTable(&state->model), EngineOptionTable(&state->engine),
-                     RuntimeOptionTable(&state->runtime)}) {
-    for (Option& o : table) state->options.push_back(std::move(o));
-  }
+  AppendModelRunOptions(&state->options, &state->model, &state->engine, &state->runtime);
   AddOptions(*command, &state->options);
   command->callback([state, action] {
     *action = [state] {

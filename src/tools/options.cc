@@ -1,6 +1,7 @@
 #include "tools/options.h"
 
 namespace slipstream {
+namespace {
 
 std::vector<Option> ModelOptionTable(ModelOptions* o) {
   return {
@@ -58,6 +59,16 @@ std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
        {"auto", "f32", "bf16", "f16"}},
       {"runtime", "device", "Where the model runs", &c->device, 0, 0, {"cpu"}},
   };
+}
+
+}  // namespace
+
+void AppendModelRunOptions(std::vector<Option>* options, ModelOptions* model, EngineConfig* engine,
+                           RuntimeConfig* runtime) {
+  for (auto table :
+       {ModelOptionTable(model), EngineOptionTable(engine), RuntimeOptionTable(runtime)}) {
+    for (Option& o : table) options->push_back(std::move(o));
+  }
 }
 
 LoadOptions ToLoadOptions(const ModelOptions& o) {

@@ -15,9 +15,9 @@ struct ModelOptions {
   std::string dummy_dtype = "bf16";
 };
 
-std::vector<Option> ModelOptionTable(ModelOptions* options);
-std::vector<Option> EngineOptionTable(EngineConfig* config);
-std::vector<Option> RuntimeOptionTable(RuntimeConfig* config);
+// Appends what every command that runs a model takes. The targets must outlive `options`.
+void AppendModelRunOptions(std::vector<Option>* options, ModelOptions* model, EngineConfig* engine,
+                           RuntimeConfig* runtime);
 
 LoadOptions ToLoadOptions(const ModelOptions& options);
 

@@ -189,10 +189,7 @@ void AddServe(CLI::App& app, Action* action) {
       app.add_subcommand("serve", "Serve MODEL over OpenAI-compatible HTTP and gRPC");
   command->add_option("MODEL", state->model.path, "Hugging Face folder or .gguf file")->required();
   state->options = ServeOptionTable(state.get());
-  for (auto table : {ModelOptionTable(&state->model), EngineOptionTable(&state->engine),
-                     RuntimeOptionTable(&state->runtime)}) {
-    for (Option& o : table) state->options.push_back(std::move(o));
-  }
+  AppendModelRunOptions(&state->options, &state->model, &state->engine, &state->runtime);
   AddOptions(*command, &state->options);
   command->callback([state, action] {
     *action = [state] {

@@ -57,10 +57,7 @@ void AddWorker(CLI::App& app, Action* action) {
                      "host:port to wait on. There is no authentication: keep it on a private "
                      "network",
                      &state->listen}};
-  for (auto table : {ModelOptionTable(&state->model), EngineOptionTable(&state->engine),
-                     RuntimeOptionTable(&state->runtime)}) {
-    for (Option& o : table) state->options.push_back(std::move(o));
-  }
+  AppendModelRunOptions(&state->options, &state->model, &state->engine, &state->runtime);
   AddOptions(*command, &state->options);
   command->callback([state, action] {
     *action = [state] {

@@ -12,7 +12,6 @@
 #include <exception>
 #include <utility>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "server/api_keys.h"
 #include "server/http/http_errors.h"
@@ -261,7 +260,7 @@ IoTask<void> Connection::Linger() {
 }
 
 void Connection::SetDeadline(double seconds) {
-  deadline_us_ = seconds > 0 ? NowUs() + static_cast<int64_t>(seconds * 1e6) : 0;
+  deadline_us_ = seconds > 0 ? shard_.tick_us() + static_cast<int64_t>(seconds * 1e6) : 0;
 }
 
 }  // namespace slipstream

@@ -40,7 +40,8 @@ Shard::Shard(HttpContext& context)
       work_(asio::make_work_guard(io_)),
       ticker_(io_.get_executor()),
       tick_length_(TickLength(context.config)),
-      tick_us_(NowUs()) {
+      last_tick_us_(NowUs()),
+      tick_us_(last_tick_us_) {
   mailbox_ = std::make_shared<Mailbox<StreamMail>>(
       [this] { asio::post(io_, [mailbox = mailbox_] { DeliverMail(*mailbox); }); });
 }
@@ -95,7 +96,12 @@ void Shard::Join() {
 void Shard::Post(std::function<void()> task) { asio::post(io_, std::move(task)); }
 
 void Shard::Tick() {
-  tick_us_ = NowUs();
+  // A thread that was busy or not scheduled does not charge its own delay to its clients: what
+  // they sent or took meanwhile is still unread in the queue behind this tick.
+  const int64_t now_us = NowUs();
+  const int64_t most_us = 2 * std::chrono::microseconds(tick_length_).count();
+  tick_us_ += std::min(now_us - last_tick_us_, most_us);
+  last_tick_us_ = now_us;
   date_ = HttpDate();
   for (Connection* connection : connections_) connection->Tick(tick_us_);
   ticker_.expires_after(tick_length_);

@@ -62,7 +62,8 @@ class Shard final : public EventLoop {
 
   asio::io_context& io() { return io_; }
   HttpContext& context() { return context_; }
-  // Time of the tick in hand, NowUs clock; precise enough for limits in seconds.
+  // Time of the tick in hand on this shard's own clock, in which the client limits are kept: it
+  // stands still while the shard's thread is held up. Precise enough for limits in seconds.
   int64_t tick_us() const { return tick_us_; }
   const std::string& date() const { return date_; }  // of the Date header
   void Forget(Connection* connection) { connections_.erase(connection); }
@@ -76,6 +77,7 @@ class Shard final : public EventLoop {
   asio::executor_work_guard<IoExecutor> work_;
   IoTimer ticker_;
   std::chrono::microseconds tick_length_;
+  int64_t last_tick_us_;  // NowUs clock
   int64_t tick_us_;
   std::string date_;
   bool stopping_ = false;

@@ -27,6 +27,7 @@ COMMON = dict(
     num_hidden_layers=2,
     num_attention_heads=4,
     num_key_value_heads=2,
+    head_dim=64,  # a size that the attention kernels of every backend have
     max_position_embeddings=256,
     rms_norm_eps=1e-5,
     tie_word_embeddings=False,
@@ -81,13 +82,15 @@ FIXTURES = {
              tie_word_embeddings=True),
         48,
     ),
-    "mistral": (hf.MistralConfig, dict(sliding_window=13, head_dim=16), 64),
+    "mistral": (hf.MistralConfig, dict(sliding_window=13), 64),
     "qwen2": (hf.Qwen2Config, dict(tie_word_embeddings=True), 48),
-    "qwen3": (hf.Qwen3Config, dict(head_dim=32, intermediate_size=48, tie_word_embeddings=True), 48),
+    "qwen3": (hf.Qwen3Config, dict(head_dim=128, intermediate_size=48, tie_word_embeddings=True), 48),
     "gemma2": (
         hf.Gemma2Config,
         dict(
-            head_dim=16,
+            head_dim=256,
+            num_attention_heads=2,
+            num_key_value_heads=1,
             num_hidden_layers=3,
             intermediate_size=48,
             tie_word_embeddings=True,
@@ -103,7 +106,7 @@ FIXTURES = {
         hf.Gemma3TextConfig,
         dict(
             hidden_size=48,
-            head_dim=16,
+            num_attention_heads=2,
             num_key_value_heads=1,
             num_hidden_layers=6,
             intermediate_size=32,
@@ -133,7 +136,7 @@ def randomise(model, generator):
             value = gain * torch.randn(p.shape, generator=generator) / p.shape[1] ** 0.5
             if "embed" in name:
                 value *= 4.0 if "gemma" not in model.config.model_type else 1.5
-        p.data.copy_(value)
+        p.data.copy_(value.bfloat16().float())  # so that 16-bit backends hold the same weights
 
 
 def rope_tensors(rotary):

@@ -1,10 +1,11 @@
-// Contract of sampling on the device: one token per row of logits, from per-slot state that lives in
-// device memory, so that the next step can start before the host has seen the token. Pipeline and
-// definitions are those of runtime/sampler.h: penalties -> bias -> min_tokens mask -> allowed mask
-// -> temperature -> min_p -> top_k -> top_p -> draw with UniformAt(seed, num_output); ties go to the
-// lowest token id. Logprobs and ranks are of the raw logits.
-// Arguments are views owned by the caller. Launchers are asynchronous on the stream, do not
-// allocate, may be captured in a graph; they fail with kInvalidArgument or kLaunchFailed.
+// Contract of sampling on the device: one token per row of logits, from per-slot state that lives
+// in device memory, so that the next step can start before the host has seen the token. Pipeline
+// and definitions are those of runtime/sampler.h: penalties -> bias -> min_tokens mask -> allowed
+// mask
+// -> temperature -> min_p -> top_k -> top_p -> draw with UniformAt(seed, num_output); ties go to
+// the lowest token id. Logprobs and ranks are of the raw logits. Arguments are views owned by the
+// caller. Launchers are asynchronous on the stream, do not allocate, may be captured in a graph;
+// they fail with kInvalidArgument or kLaunchFailed.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +15,9 @@
 
 namespace slipstream::kernels {
 
-constexpr int kMaxTopLogprobs = 20;   // per sampled token
-constexpr int kMaxLogitBias = 512;    // logit_bias entries per slot
-constexpr int kMaxMinTokenStops = 64;  // ids masked until min_tokens, per slot
+constexpr int kMaxTopLogprobs = 20;     // per sampled token
+constexpr int kMaxLogitBias = 1024;     // logit_bias entries per slot
+constexpr int kMaxMinTokenStops = 128;  // ids masked until min_tokens, per slot
 
 // State of one running sequence, read and advanced by SampleTokens.
 struct SamplingSlot {
@@ -54,7 +55,7 @@ struct SamplingState {
 // Loads a slot. The arrays lie in one int32 buffer at the given offsets.
 struct SamplingSlotLoad {
   SamplingSlot slot;
-  int32_t index = 0;       // the slot
+  int32_t index = 0;  // the slot
   int32_t last_token = -1;
   int32_t prompt_begin = 0, prompt_count = 0;  // ids for token_counts; 0 without penalties
   int32_t output_begin = 0, output_count = 0;

@@ -1,15 +1,19 @@
 // One interface for CPU and CUDA: memory, prepared weights, and one virtual call per op per layer.
 // Owned and used by one ModelRunner on its rank's thread. Ops are asynchronous on devices: they
-// order after each other, and Synchronize() waits. Arguments are views in the backend's memory.
-// Errors: allocation failure and unsupported weight types at load; step-scope errors from
-// Synchronize(). Ops themselves check shapes with SLIP_CHECK (callers are our own code).
+// order after each other, and Synchronize() waits. Arguments are views in the backend's memory,
+// except the arrays of a step, which are the host's: a device has its own copies from BeginStep on.
+// Errors: allocation failure and unsupported weight types at load; step-scope errors from BeginStep
+// and Synchronize(). Ops themselves check shapes with SLIP_CHECK (callers are our own code).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
+#include "backend/device_sampler.h"
 #include "base/result.h"
 #include "tensor/tensor.h"
 
@@ -87,16 +91,82 @@ struct AttentionParams {
   float logit_softcap = 0.0f;  // cap * tanh(x / cap) before the mask; 0: none
 };
 
+// What a backend must have room for, known once at start.
+struct StepLimits {
+  int max_tokens = 0;      // in one step
+  int max_logit_rows = 0;  // in one Logits
+  int max_seqs = 0;        // in one step; 0: max_tokens
+  int max_blocks = 0;      // of one sequence; 0: unknown, for backends without copies of the tables
+  int block_size = 0;
+  DType kv_dtype = DType::kF32;
+  int64_t max_positions = 0;
+};
+
+// The attention of a model: one entry per distinct kind of layer.
+struct AttentionShape {
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  std::vector<AttentionParams> kinds;
+};
+
+// The arrays of a step; host memory, read during BeginStep on devices, until the step ends else.
+struct StepArrays {
+  std::span<const int32_t> token_ids;
+  const AttentionBatch* batch = nullptr;
+  std::span<const int32_t> logit_rows;  // ascending
+};
+
+// How many rows the ops of a step have. A device may round a step of single queries up, so that one
+// recorded graph serves several batch sizes: rows beyond the step's own hold nothing.
+struct StepRows {
+  int64_t tokens = 0;
+  int64_t logits = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
   virtual DType activation_dtype() const = 0;  // kF32 on the CPU
+  // Of the residual stream: what Embed writes, AddRmsNorm adds to, and norms read.
+  virtual DType residual_dtype() const { return activation_dtype(); }
   virtual size_t free_memory_bytes() const = 0;
   // Whether attention reads and writes a KV cache of this type.
   virtual bool supports_kv_dtype(DType dtype) const { return dtype == DType::kF32; }
+  virtual DType default_kv_dtype() const { return DType::kF32; }
+  // Steps that may be issued before the first one's results are read.
+  virtual int max_steps_in_flight() const { return 1; }
+  // Tokens that sampling left on the device; null: logits are sampled by the host. A step's token
+  // id -1 - slot is resolved by the backend if and only if there is one. Owned by the backend.
+  virtual Result<DeviceSampler*> MakeDeviceSampler(int num_slots, int64_t vocab_size) {
+    (void)num_slots, (void)vocab_size;
+    return nullptr;
+  }
 
   virtual Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
+  // Copies between host and backend memory; Download waits for the ops before it.
+  virtual Status Upload(void* dst, const void* src, size_t bytes);
+  virtual Status Download(void* dst, const void* src, size_t bytes);
+
+  // Sizes everything a step needs besides activations; once, at start. Fails for a model or limits
+  // this backend has no kernels for.
+  virtual Status ReserveStep(const StepLimits& limits, const AttentionShape& shape) {
+    (void)limits, (void)shape;
+    return {};
+  }
+  // Starts a step: the ops that follow, up to the next BeginStep, refer to these arrays.
+  virtual Result<StepRows> BeginStep(const StepArrays& arrays) {
+    return StepRows{static_cast<int64_t>(arrays.token_ids.size()),
+                    static_cast<int64_t>(arrays.logit_rows.size())};
+  }
+  // Issues the ops of the step begun last. `ops` calls ops of this backend and nothing else; a
+  // device may record them once and replay them for later steps with the same StepRows, in which
+  // case it does not call `ops`. REQUIRES: equal StepRows mean equal ops on equal memory.
+  virtual Status IssueStep(const std::function<void()>& ops) {
+    ops();
+    return {};
+  }
 
   // Stacks `parts` by rows into one matrix of in_features = parts[0].cols; parts may differ in
   // dtype. `bias` is empty or f32 [sum of rows]. The views are read during the call only.
@@ -136,9 +206,21 @@ class Backend {
 
   // Waits for everything issued; step-scope errors surface here.
   virtual Status Synchronize() = 0;
+  // The device is lost: every further call fails.
+  virtual bool fatal() const { return false; }
 };
 
 // num_threads 0: one per physical core this process may run on.
 Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads);
+
+struct CudaOptions {
+  int device = 0;
+  DType activation_dtype = DType::kBF16;  // or kF16
+  bool graphs = true;                     // replay recorded decode steps
+  bool dependent_launch = true;           // let a kernel start while the one before it ends
+  bool f32_residual = true;               // else in activation_dtype
+};
+// Fails with words where this build, the machine or the driver has no sm_90 device.
+Result<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
 
 }  // namespace slipstream

@@ -33,8 +33,14 @@ struct EngineConfig {
 
 struct RuntimeConfig {
   int num_threads = 0;            // CPU backend; 0: one per core
-  std::string kv_dtype = "auto";  // auto, f32, bf16, f16; auto: f32 on the CPU
-  std::string device = "cpu";
+  std::string kv_dtype = "auto";  // auto, f32, bf16, f16; auto: f32 on the CPU, else dtype
+  std::string device = "cpu";     // cpu or cuda
+  int cuda_device = 0;            // which GPU
+  std::string dtype = "bf16";     // of weights and activations on a GPU: bf16 or f16
+  // Switches of the CUDA backend that the ablation tables turn; on is faster.
+  bool cuda_graphs = true;       // replay recorded decode steps instead of launching kernels
+  bool dependent_launch = true;  // kernels start loading weights while the one before them ends
+  bool f32_residual = true;      // residual stream in float32; off: in dtype, a little faster
 };
 
 }  // namespace slipstream

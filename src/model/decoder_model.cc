@@ -55,7 +55,7 @@ class OpByOpModel final : public DecoderModel {
     const int64_t elems = 2 * config_.num_layers * config_.num_kv_heads * config_.head_dim;
     return static_cast<int64_t>(BytesOf(kv_dtype, static_cast<size_t>(elems)));
   }
-  Status Reserve(int max_tokens, int max_logit_rows) override;
+  Status Reserve(const StepLimits& limits) override;
   Result<TensorView> Forward(const ModelInput& input, std::span<const KvLayerView> kv) override;
   Result<TensorView> Logits(int64_t begin, int64_t count) override;
 
@@ -67,10 +67,13 @@ class OpByOpModel final : public DecoderModel {
   };
 
   Status CheckInput(const ModelInput& input, std::span<const KvLayerView> kv) const;
+  AttentionShape AttentionKinds() const;
+  void IssueOps(const ModelInput& input, std::span<const KvLayerView> kv, StepRows rows);
   Status CoverPositions(const AttentionBatch& batch);
   TensorView Attend(size_t layer, const ModelInput& input, const KvLayerView& kv,
                     const Activations& act, bool needs_output);
-  void KeepLogitRows(std::span<const int32_t> rows, Activations& act, TensorView& attended);
+  void KeepLogitRows(std::span<const int32_t> rows, int64_t count, Activations& act,
+                     TensorView& attended);
   void FinishLayer(size_t layer, TensorView attended, const Activations& act);
   const float* NormBefore(size_t layer) const {
     return layer < weights_.layers.size() ? weights_.layers[layer].attn_norm.data()
@@ -79,6 +82,13 @@ class OpByOpModel final : public DecoderModel {
   TensorView View(const std::unique_ptr<Buffer>& memory, int64_t rows, int64_t cols) const {
     return {memory->data(), backend_.activation_dtype(), {rows, cols}};
   }
+  TensorView ResidualView(const std::unique_ptr<Buffer>& memory, int64_t rows) const {
+    return {memory->data(), backend_.residual_dtype(), {rows, config_.hidden_size}};
+  }
+  TensorView LogitsView(int64_t rows) const {
+    return {logits_->data(), DType::kF32, {rows, config_.vocab_size}};
+  }
+  void IssueLogits(int64_t begin, TensorView out);
   int64_t q_cols() const { return config_.num_heads * config_.head_dim; }
   int64_t qkv_cols() const {
     return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
@@ -134,24 +144,46 @@ Status OpByOpModel::Plan() {
   return {};
 }
 
-Status OpByOpModel::Reserve(int max_tokens, int max_logit_rows) {
-  SLIP_CHECK(max_tokens > 0 && max_logit_rows > 0, "Reserve needs room for something");
+AttentionShape OpByOpModel::AttentionKinds() const {
+  AttentionShape shape{.num_heads = static_cast<int>(config_.num_heads),
+                       .num_kv_heads = static_cast<int>(config_.num_kv_heads),
+                       .head_dim = static_cast<int>(config_.head_dim),
+                       .kinds = {}};
+  for (const LayerPlan& plan : plans_) {
+    const bool known = std::any_of(shape.kinds.begin(), shape.kinds.end(), [&](const auto& kind) {
+      return kind.sliding_window == plan.attention.sliding_window;
+    });
+    if (!known) shape.kinds.push_back(plan.attention);
+  }
+  return shape;
+}
+
+Status OpByOpModel::Reserve(const StepLimits& limits) {
+  const int64_t n = limits.max_tokens, logit_rows = limits.max_logit_rows;
+  SLIP_CHECK(n > 0 && logit_rows > 0, "Reserve needs room for something");
   const size_t elem = BytesOf(backend_.activation_dtype(), 1);
+  const size_t widest = std::max(elem, BytesOf(backend_.residual_dtype(), 1));
   const auto allocate = [&](std::unique_ptr<Buffer>& out, int64_t rows, int64_t cols,
                             size_t elem_bytes) -> Status {
     SLIP_ASSIGN_OR_RETURN(out, backend_.Allocate(static_cast<size_t>(rows * cols) * elem_bytes));
     return {};
   };
-  const int64_t n = max_tokens;
-  SLIP_RETURN_IF_ERROR(allocate(residual_, n, config_.hidden_size, elem));
-  SLIP_RETURN_IF_ERROR(allocate(normed_, n, config_.hidden_size, elem));
+  // Rows of x and of h change places when only those with logits go on.
+  SLIP_RETURN_IF_ERROR(allocate(residual_, n, config_.hidden_size, widest));
+  SLIP_RETURN_IF_ERROR(allocate(normed_, n, config_.hidden_size, widest));
   SLIP_RETURN_IF_ERROR(allocate(qkv_, n, qkv_cols(), elem));
   SLIP_RETURN_IF_ERROR(allocate(attended_, n, q_cols(), elem));
   SLIP_RETURN_IF_ERROR(allocate(gate_up_, n, 2 * config_.intermediate_size, elem));
   SLIP_RETURN_IF_ERROR(allocate(activated_, n, config_.intermediate_size, elem));
-  SLIP_RETURN_IF_ERROR(allocate(logits_, max_logit_rows, config_.vocab_size, sizeof(float)));
-  max_tokens_ = max_tokens;
-  max_logit_rows_ = max_logit_rows;
+  SLIP_RETURN_IF_ERROR(allocate(logits_, logit_rows, config_.vocab_size, sizeof(float)));
+  SLIP_RETURN_IF_ERROR(backend_.ReserveStep(limits, AttentionKinds()));
+  if (limits.max_positions > 0 && backend_.max_steps_in_flight() > 1) {
+    // Tables must not move under steps that are still running.
+    SLIP_RETURN_IF_ERROR(rope_->Cover(limits.max_positions, backend_));
+    if (local_rope_) SLIP_RETURN_IF_ERROR(local_rope_->Cover(limits.max_positions, backend_));
+  }
+  max_tokens_ = limits.max_tokens;
+  max_logit_rows_ = limits.max_logit_rows;
   return {};
 }
 
@@ -165,8 +197,9 @@ Status OpByOpModel::CheckInput(const ModelInput& input, std::span<const KvLayerV
     return Internal("KV cache of " + std::to_string(kv.size()) + " layers for a model of " +
                     std::to_string(weights_.layers.size()));
   }
+  const int32_t lowest = backend_.max_steps_in_flight() > 1 ? INT32_MIN : 0;
   for (const int32_t id : input.token_ids) {
-    if (id < 0 || id >= config_.vocab_size) {
+    if (id < lowest || id >= config_.vocab_size) {
       return InvalidArgument("token id " + std::to_string(id) + " is outside the vocabulary of " +
                              std::to_string(config_.vocab_size));
     }
@@ -206,12 +239,11 @@ TensorView OpByOpModel::Attend(size_t layer, const ModelInput& input, const KvLa
 
 // After the last attention rows no longer see each other, so only those whose logits are wanted go
 // on. qkv and h are free by now and hold the gathered rows.
-void OpByOpModel::KeepLogitRows(std::span<const int32_t> rows, Activations& act,
+void OpByOpModel::KeepLogitRows(std::span<const int32_t> rows, int64_t count, Activations& act,
                                 TensorView& attended) {
-  const int64_t count = static_cast<int64_t>(rows.size());
   if (count == act.rows) return;
   const TensorView kept_attended = View(qkv_, count, q_cols());
-  const TensorView kept_x = View(normed_, count, config_.hidden_size);
+  const TensorView kept_x = ResidualView(normed_, count);
   backend_.GatherRows(attended, rows, kept_attended);
   backend_.GatherRows(act.x, rows, kept_x);
   attended = kept_attended;
@@ -236,26 +268,35 @@ void OpByOpModel::FinishLayer(size_t layer, TensorView attended, const Activatio
   backend_.AddRmsNorm(act.x, act.h, NormBefore(layer + 1), eps, act.h);
 }
 
-Result<TensorView> OpByOpModel::Forward(const ModelInput& input, std::span<const KvLayerView> kv) {
-  SLIP_RETURN_IF_ERROR(CheckInput(input, kv));
-  SLIP_RETURN_IF_ERROR(CoverPositions(input.batch));
-  const int64_t n = static_cast<int64_t>(input.token_ids.size());
-  Activations act{n, View(residual_, n, config_.hidden_size),
-                  View(normed_, n, config_.hidden_size)};
+void OpByOpModel::IssueOps(const ModelInput& input, std::span<const KvLayerView> kv,
+                           StepRows rows) {
+  Activations act{rows.tokens, ResidualView(residual_, rows.tokens),
+                  View(normed_, rows.tokens, config_.hidden_size)};
   backend_.Embed(*weights_.embedding, input.token_ids, embedding_scale_, act.x);
   backend_.RmsNorm(act.x, NormBefore(0), config_.rms_norm_eps, act.h);
   const size_t num_layers = weights_.layers.size();
   for (size_t layer = 0; layer < num_layers; ++layer) {
     const bool last = layer + 1 == num_layers;
-    const bool wanted = !last || !input.logit_rows.empty();
+    const bool wanted = !last || rows.logits > 0;
     TensorView attended = Attend(layer, input, kv[layer], act, wanted);
-    if (!wanted) break;
-    if (last) KeepLogitRows(input.logit_rows, act, attended);
+    if (!wanted) return;
+    if (last) KeepLogitRows(input.logit_rows, rows.logits, act, attended);
     FinishLayer(layer, attended, act);
   }
-  last_hidden_ = act.h;
-  last_hidden_.shape = {static_cast<int64_t>(input.logit_rows.size()), config_.hidden_size};
-  return Logits(0, std::min<int64_t>(last_hidden_.dim(0), max_logit_rows_));
+  IssueLogits(0, LogitsView(std::min<int64_t>(rows.logits, max_logit_rows_)));
+}
+
+// The final hidden states lie where the last layer left them: in `normed_`, or in `residual_` if
+// rows were gathered.
+Result<TensorView> OpByOpModel::Forward(const ModelInput& input, std::span<const KvLayerView> kv) {
+  SLIP_RETURN_IF_ERROR(CheckInput(input, kv));
+  SLIP_RETURN_IF_ERROR(CoverPositions(input.batch));
+  SLIP_ASSIGN_OR_RETURN(const StepRows rows,
+                        backend_.BeginStep({input.token_ids, &input.batch, input.logit_rows}));
+  last_hidden_ =
+      View(rows.logits == rows.tokens ? normed_ : residual_, rows.logits, config_.hidden_size);
+  SLIP_RETURN_IF_ERROR(backend_.IssueStep([&] { IssueOps(input, kv, rows); }));
+  return LogitsView(std::min<int64_t>(rows.logits, max_logit_rows_));
 }
 
 Result<TensorView> OpByOpModel::Logits(int64_t begin, int64_t count) {
@@ -263,17 +304,21 @@ Result<TensorView> OpByOpModel::Logits(int64_t begin, int64_t count) {
     return Internal("logits of rows " + std::to_string(begin) + " to " +
                     std::to_string(begin + count) + " of " + std::to_string(last_hidden_.dim(0)));
   }
-  const TensorView out{logits_->data(), DType::kF32, {count, config_.vocab_size}};
-  if (count == 0) return out;
+  const TensorView out = LogitsView(count);
+  IssueLogits(begin, out);
+  return out;
+}
+
+void OpByOpModel::IssueLogits(int64_t begin, TensorView out) {
+  if (out.dim(0) == 0) return;
   TensorView hidden = last_hidden_;
   const size_t offset = BytesOf(hidden.dtype, static_cast<size_t>(begin * config_.hidden_size));
   hidden.data = static_cast<std::byte*>(hidden.data) + offset;
-  hidden.shape = {count, config_.hidden_size};
+  hidden.shape = {out.dim(0), config_.hidden_size};
   backend_.MatMul(*weights_.lm_head, hidden, out);
   if (config_.final_logit_softcap > 0.0) {
     backend_.SoftCap(out, static_cast<float>(config_.final_logit_softcap));
   }
-  return out;
 }
 
 }  // namespace

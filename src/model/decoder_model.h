@@ -14,7 +14,7 @@ namespace slipstream {
 
 // The flat arrays of one step that the model reads; host memory, valid until Forward returns.
 struct ModelInput {
-  std::span<const int32_t> token_ids;   // [num_tokens]
+  std::span<const int32_t> token_ids;   // [num_tokens]; negative: the backend's DeviceSampler's
   AttentionBatch batch;                 // sequences, positions, slots, block tables
   std::span<const int32_t> logit_rows;  // rows of token_ids whose logits are wanted; ascending
 };
@@ -25,12 +25,11 @@ class DecoderModel {
   virtual const ModelConfig& config() const = 0;
   // Bytes of K plus V per token over all layers in `kv_dtype`.
   virtual int64_t kv_bytes_per_token(DType kv_dtype) const = 0;
-  // Sizes activations for at most this many tokens in one Forward and rows in one Logits; once, at
-  // start.
-  virtual Status Reserve(int max_tokens, int max_logit_rows) = 0;
-  // Runs the step and returns the logits of the first min(logit_rows.size(), max_logit_rows) rows:
-  // [rows, vocab_size] f32 in backend memory, valid until the next Forward or Logits.
-  // `kv` has one view per layer.
+  // Sizes activations and what the backend needs for a step; once, at start.
+  virtual Status Reserve(const StepLimits& limits) = 0;
+  // Issues the step and returns the logits of the first min(logit_rows.size(), max_logit_rows)
+  // rows: [rows, vocab_size] f32 in backend memory, valid until the next Forward or Logits. A
+  // backend may round the number of rows up. `kv` has one view per layer.
   virtual Result<TensorView> Forward(const ModelInput& input, std::span<const KvLayerView> kv) = 0;
   // Logits of logit_rows[begin, begin + count) of the last Forward; count <= max_logit_rows.
   // Scoring a long prompt asks for them piece by piece instead of holding them all.

@@ -1,6 +1,6 @@
 #include "runtime/local_executor.h"
 
-#include <optional>
+#include <deque>
 #include <string>
 #include <utility>
 
@@ -9,23 +9,29 @@
 namespace slipstream {
 namespace {
 
-// The CPU backend has no queue of its own, so a step runs inside Submit and waits for Collect.
-class CpuLocalExecutor final : public LocalExecutor {
+class RunnerExecutor final : public LocalExecutor {
  public:
-  explicit CpuLocalExecutor(std::unique_ptr<ModelRunner> runner) : runner_(std::move(runner)) {}
+  explicit RunnerExecutor(std::unique_ptr<ModelRunner> runner) : runner_(std::move(runner)) {}
 
   const ExecutorInfo& info() const override { return runner_->info(); }
+  int max_in_flight() const override { return runner_->max_in_flight(); }
+  bool fatal() const override { return runner_->fatal(); }
 
   Status Submit(ForwardInput input) override {
-    if (finished_) return Internal("a step was submitted before the last one was collected");
-    finished_ = runner_->Run(input);
+    if (static_cast<int>(results_.size()) >= max_in_flight()) {
+      return Internal("a step was submitted before the oldest one was collected");
+    }
+    // What a step that cannot be issued says comes with Collect, in its turn.
+    results_.push_back(runner_->Submit(input));
     return {};
   }
 
   Result<StepOutput> Collect() override {
-    if (!finished_) return Internal("no step to collect");
-    Result<StepOutput> out = *std::exchange(finished_, std::nullopt);
-    return out;
+    if (results_.empty()) return Internal("no step to collect");
+    const Status submitted = std::move(results_.front());
+    results_.pop_front();
+    if (!submitted) return tl::unexpected(submitted.error());
+    return runner_->Collect();
   }
 
   LocalExecutorStats stats() const override {
@@ -37,22 +43,33 @@ class CpuLocalExecutor final : public LocalExecutor {
 
  private:
   std::unique_ptr<ModelRunner> runner_;
-  std::optional<Result<StepOutput>> finished_;
+  std::deque<Status> results_;  // of the steps to collect
 };
+
+Result<std::unique_ptr<Backend>> MakeBackend(const RuntimeConfig& runtime) {
+  if (runtime.device == "cpu") return MakeCpuBackend(runtime.num_threads);
+  if (runtime.device != "cuda") {
+    return Fail(ErrorCode::kUnimplemented,
+                "device \"" + runtime.device + "\" is unknown; there are cpu and cuda", "device");
+  }
+  CudaOptions options;
+  options.device = runtime.cuda_device;
+  options.activation_dtype = runtime.dtype == "f16" ? DType::kF16 : DType::kBF16;
+  options.graphs = runtime.cuda_graphs;
+  options.dependent_launch = runtime.dependent_launch;
+  options.f32_residual = runtime.f32_residual;
+  return MakeCudaBackend(options);
+}
 
 }  // namespace
 
 Result<std::unique_ptr<LocalExecutor>> MakeLocalExecutor(const Checkpoint& checkpoint,
                                                          const EngineConfig& engine,
                                                          const RuntimeConfig& runtime) {
-  if (runtime.device != "cpu") {
-    return Fail(ErrorCode::kUnimplemented,
-                "device \"" + runtime.device + "\" is unknown; this build has cpu", "device");
-  }
-  SLIP_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeCpuBackend(runtime.num_threads));
+  SLIP_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend(runtime));
   SLIP_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
                         ModelRunner::Create(checkpoint, engine, runtime, std::move(backend)));
-  return std::make_unique<CpuLocalExecutor>(std::move(runner));
+  return std::make_unique<RunnerExecutor>(std::move(runner));
 }
 
 }  // namespace slipstream

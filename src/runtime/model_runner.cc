@@ -14,11 +14,12 @@ namespace {
 // prompts are scored.
 constexpr int kMinLogitRows = 32;
 
-// "auto" is float32: greedy answers of quantized models must not hinge on a rounded cache.
+// "auto" is float32 on the CPU: greedy answers of quantized models must not hinge on a rounded
+// cache.
 Result<DType> KvDTypeOf(const RuntimeConfig& runtime, const Backend& backend) {
   constexpr std::pair<std::string_view, DType> kNames[] = {
       {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"f16", DType::kF16}};
-  if (runtime.kv_dtype == "auto") return DType::kF32;
+  if (runtime.kv_dtype == "auto") return backend.default_kv_dtype();
   std::string known = "auto";
   for (const auto& [name, dtype] : kNames) {
     if (!backend.supports_kv_dtype(dtype)) continue;
@@ -57,7 +58,19 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
   SLIP_ASSIGN_OR_RETURN(out->model_, BuildModel(checkpoint, *out->backend_));
   const ModelConfig& config = out->model_->config();
   out->max_logit_rows_ = std::max(engine.max_num_seqs, kMinLogitRows);
-  SLIP_RETURN_IF_ERROR(out->model_->Reserve(engine.max_batch_tokens, out->max_logit_rows_));
+  const int64_t max_model_len =
+      engine.max_model_len > 0 ? engine.max_model_len : config.max_position_embeddings;
+  const int block_size = std::max(1, engine.block_size_tokens);
+  SLIP_RETURN_IF_ERROR(out->model_->Reserve(
+      {.max_tokens = engine.max_batch_tokens,
+       .max_logit_rows = out->max_logit_rows_,
+       .max_seqs = engine.max_num_seqs,
+       .max_blocks = static_cast<int>((max_model_len + block_size - 1) / block_size),
+       .block_size = block_size,
+       .kv_dtype = kv_dtype,
+       .max_positions = max_model_len}));
+  SLIP_ASSIGN_OR_RETURN(DeviceSampler * device_sampler,
+                        out->backend_->MakeDeviceSampler(engine.max_num_seqs, config.vocab_size));
 
   const KvDemand demand{.bytes_per_token = out->model_->kv_bytes_per_token(kv_dtype),
                         .model_limit = config.max_position_embeddings,
@@ -71,7 +84,10 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
                            .dtype = kv_dtype};
   SLIP_ASSIGN_OR_RETURN(KvCache kv, KvCache::Create(shape, *out->backend_));
   out->kv_ = std::make_unique<KvCache>(std::move(kv));
-  out->sampler_ = std::make_unique<Sampler>(engine.max_num_seqs, config.vocab_size);
+  out->sampler_ =
+      device_sampler != nullptr
+          ? MakeDeviceStepSampler(*device_sampler, engine.max_num_seqs, config.vocab_size)
+          : MakeHostStepSampler(*out->backend_, engine.max_num_seqs, config.vocab_size);
   out->info_ = {.vocab_size = config.vocab_size,
                 .max_model_len = budget.max_model_len,
                 .num_blocks = budget.num_blocks,
@@ -138,15 +154,6 @@ Status ModelRunner::CheckInput(const ForwardInput& input) const {
   return {};
 }
 
-Status ModelRunner::ResolveTokens(const ForwardInput& input) {
-  token_ids_.assign(input.token_ids.begin(), input.token_ids.end());
-  for (int32_t& id : token_ids_) {
-    if (id >= 0) continue;
-    SLIP_ASSIGN_OR_RETURN(id, sampler_->LastToken(-1 - id));
-  }
-  return {};
-}
-
 void ModelRunner::CollectLogitRows(const ForwardInput& input) {
   logit_rows_.clear();
   for (const SampleRow& row : input.sample_rows) logit_rows_.push_back(row.row);
@@ -157,32 +164,37 @@ void ModelRunner::CollectLogitRows(const ForwardInput& input) {
   }
 }
 
-// `logits` holds the first rows; the rest is fetched piece by piece, in order of sample_rows.
-Status ModelRunner::SampleAll(const ForwardInput& input, TensorView logits, StepOutput& out) {
-  int64_t begin = 0, end = logits.dim(0);
-  const size_t vocab_size = static_cast<size_t>(info_.vocab_size);
-  for (const SampleRow& row : input.sample_rows) {
-    const int64_t index = row_index_[row.row];
+// `logits` holds the first rows; the rest is computed piece by piece, in order of sample_rows.
+Status ModelRunner::SampleAll(const ForwardInput& input, TensorView logits) {
+  const int64_t total = static_cast<int64_t>(logit_rows_.size());
+  int64_t begin = 0, end = std::min<int64_t>(total, logits.dim(0));
+  const std::span<const SampleRow> rows(input.sample_rows);
+  for (size_t first = 0; first < rows.size();) {
+    const int64_t index = row_index_[rows[first].row];
     if (index < begin || index >= end) {
-      const int64_t total = static_cast<int64_t>(logit_rows_.size());
       begin = index;
       end = std::min<int64_t>(total, index + max_logit_rows_);
       SLIP_ASSIGN_OR_RETURN(logits, model_->Logits(begin, end - begin));
-      SLIP_RETURN_IF_ERROR(backend_->Synchronize());
     }
-    float* values = logits.as<float>() + (index - begin) * info_.vocab_size;
-    SLIP_ASSIGN_OR_RETURN(SampledToken token, sampler_->Sample(row, {values, vocab_size}));
-    out.tokens.push_back(std::move(token));
+    logit_index_.clear();
+    size_t next = first;
+    for (; next < rows.size(); ++next) {
+      const int64_t at = row_index_[rows[next].row];
+      if (at < begin || at >= end) break;
+      logit_index_.push_back(static_cast<int32_t>(at - begin));
+    }
+    SLIP_RETURN_IF_ERROR(sampler_->Sample(rows.subspan(first, next - first), logit_index_, logits,
+                                          next == rows.size()));
+    first = next;
   }
   return {};
 }
 
-Result<StepOutput> ModelRunner::Run(const ForwardInput& input) {
+Status ModelRunner::Submit(const ForwardInput& input) {
   SLIP_RETURN_IF_ERROR(CheckInput(input));
-  for (const SamplerSlotUpdate& update : input.slot_updates) {
-    SLIP_RETURN_IF_ERROR(sampler_->Update(update));
-  }
-  SLIP_RETURN_IF_ERROR(ResolveTokens(input));
+  SLIP_RETURN_IF_ERROR(sampler_->Update(input.slot_updates));
+  token_ids_.assign(input.token_ids.begin(), input.token_ids.end());
+  SLIP_RETURN_IF_ERROR(sampler_->Resolve(token_ids_));
   CollectLogitRows(input);
   const ModelInput step{.token_ids = token_ids_,
                         .batch = {.num_seqs = input.num_seqs(),
@@ -195,10 +207,22 @@ Result<StepOutput> ModelRunner::Run(const ForwardInput& input) {
                                   .slot_ids = input.slot_ids.data()},
                         .logit_rows = logit_rows_};
   SLIP_ASSIGN_OR_RETURN(const TensorView logits, model_->Forward(step, kv_->layers()));
-  SLIP_RETURN_IF_ERROR(backend_->Synchronize());
-  StepOutput out{.step = input.step};
-  out.tokens.reserve(input.sample_rows.size());
-  SLIP_RETURN_IF_ERROR(SampleAll(input, logits, out));
+  SLIP_RETURN_IF_ERROR(SampleAll(input, logits));
+  in_flight_.push_back({input.step, !input.sample_rows.empty()});
+  return {};
+}
+
+Result<StepOutput> ModelRunner::Collect() {
+  if (in_flight_.empty()) return Internal("no step to collect");
+  const InFlight step = in_flight_.front();
+  in_flight_.pop_front();
+  StepOutput out{.step = step.step};
+  // A step that samples nothing still has to end before its input buffers are written again.
+  if (!step.samples) {
+    SLIP_RETURN_IF_ERROR(backend_->Synchronize());
+    return out;
+  }
+  SLIP_ASSIGN_OR_RETURN(out.tokens, sampler_->Collect());
   return out;
 }
 

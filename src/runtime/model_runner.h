@@ -1,8 +1,9 @@
 // Weights, KV memory and sampler of one device rank: turns a ForwardInput into a StepOutput. Owned
 // by an Executor, used on its rank's thread. Create reports what does not load or fit; an error of
-// Run is step scope: the step's tokens are lost, the runner can go on.
+// Submit or Collect is step scope: the step's tokens are lost, the runner can go on.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,7 +14,7 @@
 #include "model/decoder_model.h"
 #include "runtime/executor.h"
 #include "runtime/kv_cache.h"
-#include "runtime/sampler.h"
+#include "runtime/step_sampler.h"
 
 namespace slipstream {
 
@@ -28,7 +29,14 @@ class ModelRunner {
   const KvCacheShape& kv_shape() const { return kv_->shape(); }
   std::string backend_name() const { return std::string(backend_->name()); }
 
-  Result<StepOutput> Run(const ForwardInput& input);
+  // Steps that may be submitted before the oldest is collected.
+  int max_in_flight() const { return backend_->max_steps_in_flight(); }
+  // The device is lost: nothing will run again.
+  bool fatal() const { return backend_->fatal(); }
+  // Issues a step. On the CPU that is all its work; a device goes on by itself.
+  Status Submit(const ForwardInput& input);
+  // Waits for the oldest step that Submit took.
+  Result<StepOutput> Collect();
 
  private:
   ModelRunner() = default;
@@ -37,20 +45,25 @@ class ModelRunner {
   // not ours.
   Status CheckInput(const ForwardInput& input) const;
   Status CheckSequence(const ForwardInput& input, int seq) const;
-  Status ResolveTokens(const ForwardInput& input);
   void CollectLogitRows(const ForwardInput& input);
-  Status SampleAll(const ForwardInput& input, TensorView logits, StepOutput& out);
+  Status SampleAll(const ForwardInput& input, TensorView logits);
 
   // Destroyed last to first: everything below lives in the backend's memory.
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<DecoderModel> model_;
   std::unique_ptr<KvCache> kv_;
-  std::unique_ptr<Sampler> sampler_;
+  std::unique_ptr<StepSampler> sampler_;
   ExecutorInfo info_;
   int max_logit_rows_ = 0;
-  std::vector<int32_t> token_ids_;   // with device slots resolved
-  std::vector<int32_t> logit_rows_;  // distinct, ascending
-  std::vector<int32_t> row_index_;   // of token row -> index in logit_rows_, valid where wanted
+  std::vector<int32_t> token_ids_;    // with device slots resolved
+  std::vector<int32_t> logit_rows_;   // distinct, ascending
+  std::vector<int32_t> row_index_;    // of token row -> index in logit_rows_, valid where wanted
+  std::vector<int32_t> logit_index_;  // of a run of sample rows, in the logits at hand
+  struct InFlight {
+    uint64_t step;
+    bool samples;  // else nothing waits for the device
+  };
+  std::deque<InFlight> in_flight_;
 };
 
 }  // namespace slipstream

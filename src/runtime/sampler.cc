@@ -24,22 +24,16 @@ Error NotFinite(int32_t slot) {
 
 }  // namespace
 
-bool Sampler::HasPenalties(const SamplingParams& p) {
+bool HasPenalties(const SamplingParams& p) {
   return p.repetition_penalty != 1.0f || p.presence_penalty != 0.0f || p.frequency_penalty != 0.0f;
 }
 
-void Sampler::CountToken(Slot& slot, int32_t token, bool is_output) {
-  const auto [it, is_new] = slot.use_index.try_emplace(token, slot.uses.size());
-  if (is_new) slot.uses.push_back({token, 0});
-  slot.uses[it->second].output_count += is_output;
-}
-
-Status Sampler::Update(const SamplerSlotUpdate& update) {
-  if (update.slot < 0 || update.slot >= static_cast<int32_t>(slots_.size()) || !update.params) {
+Status CheckSlotUpdate(const SamplerSlotUpdate& update, int num_slots, int64_t vocab_size) {
+  if (update.slot < 0 || update.slot >= num_slots || !update.params) {
     return Internal("update of sampler slot " + std::to_string(update.slot) + " of " +
-                    std::to_string(slots_.size()) + (update.params ? "" : " without parameters"));
+                    std::to_string(num_slots) + (update.params ? "" : " without parameters"));
   }
-  const auto in_vocabulary = [&](int32_t id) { return id >= 0 && id < vocab_size_; };
+  const auto in_vocabulary = [&](int32_t id) { return id >= 0 && id < vocab_size; };
   const bool ids_ok =
       std::all_of(update.prompt_ids.begin(), update.prompt_ids.end(), in_vocabulary) &&
       std::all_of(update.output_ids.begin(), update.output_ids.end(), in_vocabulary) &&
@@ -50,6 +44,17 @@ Status Sampler::Update(const SamplerSlotUpdate& update) {
     return Internal("update of sampler slot " + std::to_string(update.slot) +
                     " names a token outside the vocabulary");
   }
+  return {};
+}
+
+void Sampler::CountToken(Slot& slot, int32_t token, bool is_output) {
+  const auto [it, is_new] = slot.use_index.try_emplace(token, slot.uses.size());
+  if (is_new) slot.uses.push_back({token, 0});
+  slot.uses[it->second].output_count += is_output;
+}
+
+Status Sampler::Update(const SamplerSlotUpdate& update) {
+  SLIP_RETURN_IF_ERROR(CheckSlotUpdate(update, static_cast<int>(slots_.size()), vocab_size_));
   Slot& slot = slots_[update.slot];
   slot.params = update.params;
   slot.seed = update.seed;

@@ -18,6 +18,10 @@
 
 namespace slipstream {
 
+// What makes a slot update, perhaps from another machine, unsafe to apply.
+Status CheckSlotUpdate(const SamplerSlotUpdate& update, int num_slots, int64_t vocab_size);
+bool HasPenalties(const SamplingParams& params);
+
 class Sampler {
  public:
   Sampler(int num_slots, int64_t vocab_size) : slots_(num_slots), vocab_size_(vocab_size) {}
@@ -47,7 +51,6 @@ class Sampler {
     float value;
   };
 
-  static bool HasPenalties(const SamplingParams& params);
   static void CountToken(Slot& slot, int32_t token, bool is_output);
   void Override(std::span<float> logits, int32_t token, float value);
   void ApplyOverrides(const Slot& slot, std::span<float> logits);

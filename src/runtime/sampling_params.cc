@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kMaxLogprobs = 20;
 constexpr int kMaxBiasedTokens = 1024;
+constexpr int kMaxStopTokenIds = 64;
 
 Status CheckRange(double value, double low, double high, const char* field) {
   if (value >= low && value <= high) return {};  // false for NaN
@@ -50,6 +51,11 @@ Status ValidateSamplingParams(const SamplingParams& p, int64_t vocab_size) {
   if (p.max_tokens < 0) return InvalidArgument("max_tokens must not be negative", "max_tokens");
   if (p.min_tokens < 0 || p.min_tokens > p.max_tokens) {
     return InvalidArgument("min_tokens must be between 0 and max_tokens", "min_tokens");
+  }
+  if (p.stop_token_ids.size() > kMaxStopTokenIds) {
+    return InvalidArgument(
+        "stop_token_ids may name at most " + std::to_string(kMaxStopTokenIds) + " tokens",
+        "stop_token_ids");
   }
   for (const int32_t id : p.stop_token_ids) {
     SLIP_RETURN_IF_ERROR(CheckToken(id, vocab_size, "stop_token_ids"));

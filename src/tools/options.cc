@@ -57,7 +57,20 @@ std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
        0,
        0,
        {"auto", "f32", "bf16", "f16"}},
-      {"runtime", "device", "Where the model runs", &c->device, 0, 0, {"cpu"}},
+      {"runtime", "device", "Where the model runs", &c->device, 0, 0, {"cpu", "cuda"}},
+      {"runtime", "cuda_device", "Which GPU, by its number in `slipstream devices`",
+       &c->cuda_device, 0, 63},
+      {"runtime",
+       "dtype",
+       "Element type of weights and activations on a GPU",
+       &c->dtype,
+       0,
+       0,
+       {"bf16", "f16"}},
+      {"runtime", "cuda_graphs", "Replay recorded decode steps on a GPU", &c->cuda_graphs},
+      {"runtime", "dependent_launch",
+       "Let a GPU kernel load its weights while the one before it ends", &c->dependent_launch},
+      {"runtime", "f32_residual", "Keep the residual stream in float32 on a GPU", &c->f32_residual},
   };
 }
 

@@ -93,7 +93,7 @@ TEST(BuildModelTest, StepsOutOfBoundsAreErrors) {
   const auto backend = MakeReferenceBackend();
   auto model = BuildModel(*fixture.checkpoint, *backend);
   ASSERT_TRUE(model);
-  ASSERT_TRUE((*model)->Reserve(4, 2));
+  ASSERT_TRUE((*model)->Reserve({.max_tokens = 4, .max_logit_rows = 2}));
   const std::vector<KvLayerView> kv((*model)->config().num_layers);
   const std::vector<int32_t> too_many(5, 3), bad_id = {100000};
   EXPECT_FALSE((*model)->Forward({.token_ids = too_many}, kv));

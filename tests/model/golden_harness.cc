@@ -13,25 +13,31 @@
 namespace slipstream::testing {
 namespace {
 
-constexpr int kBlockSize = 8;
-
 // KV memory of all layers, all bits set, which is NaN in F32, F16 and BF16: a read of anything
 // unwritten reaches the logits.
 class PoisonedKv {
  public:
-  PoisonedKv(const ModelConfig& config, int num_blocks, DType dtype) {
-    const int64_t head_stride = kBlockSize * config.head_dim;
+  PoisonedKv(const ModelConfig& config, Backend& backend, int num_blocks, DType dtype) {
+    const int block_size = BlockSizeFor(backend);
+    const int64_t head_stride = block_size * config.head_dim;
     const int64_t block_stride = head_stride * config.num_kv_heads;
     const size_t bytes = BytesOf(dtype, static_cast<size_t>(num_blocks * block_stride));
-    memory_.assign(2 * bytes * config.num_layers, std::byte{0xff});
+    const std::vector<std::byte> poison(2 * bytes * config.num_layers, std::byte{0xff});
+    auto memory = backend.Allocate(poison.size());
+    if (!memory || !backend.Upload((*memory)->data(), poison.data(), poison.size())) {
+      ADD_FAILURE() << "no KV memory";
+      return;
+    }
+    memory_ = std::move(*memory);
+    auto* base = static_cast<std::byte*>(memory_->data());
     for (int64_t layer = 0; layer < config.num_layers; ++layer) {
       KvLayerView& view = views_.emplace_back();
-      view.k = memory_.data() + 2 * layer * bytes;
-      view.v = memory_.data() + (2 * layer + 1) * bytes;
+      view.k = base + 2 * layer * bytes;
+      view.v = base + (2 * layer + 1) * bytes;
       view.dtype = dtype;
       view.head_stride = head_stride;
       view.block_stride = block_stride;
-      view.block_size = kBlockSize;
+      view.block_size = block_size;
       view.num_kv_heads = static_cast<int>(config.num_kv_heads);
       view.head_dim = static_cast<int>(config.head_dim);
     }
@@ -39,7 +45,7 @@ class PoisonedKv {
   const std::vector<KvLayerView>& views() const { return views_; }
 
  private:
-  std::vector<std::byte> memory_;
+  std::unique_ptr<Buffer> memory_;
   std::vector<KvLayerView> views_;
 };
 
@@ -51,9 +57,10 @@ struct StepArrays {
 
 class Scheduler {
  public:
-  explicit Scheduler(const std::vector<ScheduledSequence>& sequences) : sequences_(sequences) {
+  Scheduler(const std::vector<ScheduledSequence>& sequences, int block_size)
+      : sequences_(sequences), block_size_(block_size) {
     for (const auto& s : sequences) {
-      max_blocks_ = std::max<int>(max_blocks_, (s.token_ids.size() + kBlockSize - 1) / kBlockSize);
+      max_blocks_ = std::max(max_blocks_, Blocks(static_cast<int>(s.token_ids.size())));
     }
     // Twice the blocks needed: half of them stay poisoned.
     num_blocks_ = 2 * max_blocks_ * static_cast<int>(sequences.size());
@@ -75,6 +82,7 @@ class Scheduler {
   }
 
  private:
+  int Blocks(int tokens) const { return (tokens + block_size_ - 1) / block_size_; }
   void AddChunk(size_t s, size_t step, bool last_only, StepArrays& out) {
     const ScheduledSequence& seq = sequences_[s];
     const int32_t* table = order_.data() + s * max_blocks_;
@@ -85,17 +93,18 @@ class Scheduler {
       if (!last_only || last) out.logit_rows.push_back(static_cast<int32_t>(out.tokens.size()));
       out.tokens.push_back(seq.token_ids[position]);
       out.positions.push_back(position);
-      out.slots.push_back(int64_t{table[position / kBlockSize]} * kBlockSize +
-                          position % kBlockSize);
+      out.slots.push_back(int64_t{table[position / block_size_]} * block_size_ +
+                          position % block_size_);
     }
     out.query_start.push_back(static_cast<int32_t>(out.tokens.size()));
     out.kv_len.push_back(done_[s]);
     out.members.push_back(s);
-    const int used = (done_[s] + kBlockSize - 1) / kBlockSize;
+    const int used = Blocks(done_[s]);
     for (int b = 0; b < max_blocks_; ++b) out.tables.push_back(b < used ? table[b] : 0);
   }
 
   const std::vector<ScheduledSequence>& sequences_;
+  const int block_size_;
   int max_blocks_ = 0, num_blocks_ = 0;
   std::vector<int32_t> order_;
   std::vector<int> done_;
@@ -136,6 +145,19 @@ GoldenFixture LoadFixture(const std::string& name) {
   return out;
 }
 
+int BlockSizeFor(const Backend& backend) { return backend.name() == "cuda" ? 16 : 8; }
+
+StepLimits LimitsFor(const Backend& backend, int max_tokens) {
+  const int block_size = BlockSizeFor(backend);
+  return {.max_tokens = max_tokens,
+          .max_logit_rows = max_tokens,
+          .max_seqs = 16,
+          .max_blocks = max_tokens / block_size,
+          .block_size = block_size,
+          .kv_dtype = backend.default_kv_dtype(),
+          .max_positions = max_tokens};
+}
+
 std::vector<int> RepeatChunks(int total, const std::vector<int>& pattern) {
   std::vector<int> out;
   for (size_t i = 0; total > 0; ++i) {
@@ -148,8 +170,8 @@ std::vector<int> RepeatChunks(int total, const std::vector<int>& pattern) {
 std::vector<std::vector<float>> RunSchedule(DecoderModel& model, Backend& backend,
                                             const std::vector<ScheduledSequence>& sequences,
                                             bool last_only, DType kv_dtype) {
-  Scheduler scheduler(sequences);
-  PoisonedKv kv(model.config(), scheduler.num_blocks(), kv_dtype);
+  Scheduler scheduler(sequences, BlockSizeFor(backend));
+  PoisonedKv kv(model.config(), backend, scheduler.num_blocks(), kv_dtype);
   std::vector<std::vector<float>> out(sequences.size());
   StepArrays step;
   for (size_t n = 0; scheduler.Next(n, last_only, step); ++n) {
@@ -164,17 +186,22 @@ std::vector<std::vector<float>> RunSchedule(DecoderModel& model, Backend& backen
                             .slot_ids = step.slots.data()},
                            step.logit_rows};
     const auto logits = model.Forward(input, kv.views());
-    const Status waited = backend.Synchronize();
-    if (!logits || !waited) {
-      ADD_FAILURE() << (logits ? waited.error().message : logits.error().message);
+    if (!logits) {
+      ADD_FAILURE() << logits.error().message;
       return out;
     }
     const int64_t vocab = model.config().vocab_size;
+    std::vector<float> host(step.logit_rows.size() * static_cast<size_t>(vocab));
+    const Status read = backend.Download(host.data(), logits->data, host.size() * sizeof(float));
+    if (!read) {
+      ADD_FAILURE() << read.error().message;
+      return out;
+    }
     for (size_t i = 0; i < step.logit_rows.size(); ++i) {
       const int32_t row = step.logit_rows[i];
       const auto after = std::upper_bound(step.query_start.begin(), step.query_start.end(), row);
       const size_t member = step.members[after - step.query_start.begin() - 1];
-      const float* values = logits->as<float>() + static_cast<int64_t>(i) * vocab;
+      const float* values = host.data() + static_cast<int64_t>(i) * vocab;
       out[member].insert(out[member].end(), values, values + vocab);
     }
   }

@@ -31,6 +31,11 @@ struct ScheduledSequence {
   std::vector<int> chunks;
 };
 
+// The smallest block a backend's attention has.
+int BlockSizeFor(const Backend& backend);
+// Limits for RunSchedule over sequences of up to `max_tokens` tokens, up to 16 of them.
+StepLimits LimitsFor(const Backend& backend, int max_tokens);
+
 // `total` tokens in chunks that repeat `pattern`, the last one cut short.
 std::vector<int> RepeatChunks(int total, const std::vector<int>& pattern);
 

@@ -44,7 +44,7 @@ class GoldenTest : public ::testing::TestWithParam<GoldenCase> {
     auto model = BuildModel(*fixture_.checkpoint, *backend_);
     ASSERT_TRUE(model) << model.error().message;
     model_ = std::move(*model);
-    ASSERT_TRUE(model_->Reserve(kMaxTokens, kMaxTokens));
+    ASSERT_TRUE(model_->Reserve(LimitsFor(*backend_, kMaxTokens)));
   }
 
   int num_tokens() const { return static_cast<int>(fixture_.token_ids.size()); }

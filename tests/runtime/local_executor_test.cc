@@ -65,7 +65,7 @@ TEST(LocalExecutorTest, StepsAreSubmittedAndCollectedInTurn) {
   ASSERT_NE(executor, nullptr);
   EXPECT_EQ(executor->info().num_blocks, kBlocks);
   EXPECT_EQ(executor->stats().kv_dtype, "F32");
-  EXPECT_EQ(executor->stats().kv_cache_bytes, kBlocks * 16 * 2 * 2 * 2 * 16 * 4);
+  EXPECT_EQ(executor->stats().kv_cache_bytes, kBlocks * 16 * 2 * 2 * 2 * 64 * 4);
   EXPECT_FALSE(executor->Collect()) << "nothing was submitted";
   const std::vector<int32_t> first = Greedy(*executor, fixture.token_ids, 12);
   EXPECT_EQ(first, Greedy(*executor, fixture.token_ids, 12));

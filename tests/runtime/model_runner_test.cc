@@ -14,6 +14,11 @@
 namespace slipstream::testing {
 namespace {
 
+Result<StepOutput> RunStep(ModelRunner& runner, const ForwardInput& input) {
+  SLIP_RETURN_IF_ERROR(runner.Submit(input));
+  return runner.Collect();
+}
+
 class RunnerTest : public ::testing::Test {
  protected:
   RunnerTest() : fixture_(LoadFixture("smollm")) {
@@ -72,13 +77,13 @@ TEST_F(RunnerTest, GreedyTokensFollowTheReferenceLogits) {
   ForwardInput prefill = Step(0, 20);
   Load(prefill, {.temperature = 0});
   prefill.sample_rows = {{.row = 19, .slot = 1}};
-  auto out = runner_->Run(prefill);
+  auto out = RunStep(*runner_, prefill);
   ASSERT_TRUE(out) << out.error().message;
   ASSERT_EQ(out->tokens.size(), 1u);
   EXPECT_EQ(out->tokens[0].token, ArgmaxAt(19));
   ForwardInput decode = Step(20, 21);
   decode.sample_rows = {{.row = 0, .slot = 1}};
-  out = runner_->Run(decode);
+  out = RunStep(*runner_, decode);
   ASSERT_TRUE(out) << out.error().message;
   EXPECT_EQ(out->tokens[0].token, ArgmaxAt(20));
 }
@@ -88,18 +93,18 @@ TEST_F(RunnerTest, TokenOfTheSlotStandsForItsId) {
     ForwardInput prefill = Step(0, 20);
     Load(prefill, {.temperature = 0});
     prefill.sample_rows = {{.row = 19, .slot = 1}};
-    EXPECT_TRUE(runner_->Run(prefill));
+    EXPECT_TRUE(RunStep(*runner_, prefill));
     ForwardInput decode = Step(20, 21);
     decode.token_ids = {by_slot ? -1 - 1 : ArgmaxAt(19)};
     decode.sample_rows = {{.row = 0, .slot = 1}};
-    const auto out = runner_->Run(decode);
+    const auto out = RunStep(*runner_, decode);
     EXPECT_TRUE(out) << (out ? "" : out.error().message);
     return out ? out->tokens[0].token : -1;
   };
   EXPECT_EQ(second_token(true), second_token(false));
   ForwardInput unknown = Step(0, 1);
   unknown.token_ids = {-1 - 3};
-  EXPECT_FALSE(runner_->Run(unknown));
+  EXPECT_FALSE(RunStep(*runner_, unknown));
 }
 
 TEST_F(RunnerTest, PromptScoresComePieceByPiece) {
@@ -110,7 +115,7 @@ TEST_F(RunnerTest, PromptScoresComePieceByPiece) {
   }
   in.sample_rows.push_back({.row = 47, .slot = 1});
   std::swap(in.sample_rows[3], in.sample_rows[40]);
-  const auto out = runner_->Run(in);
+  const auto out = RunStep(*runner_, in);
   ASSERT_TRUE(out) << out.error().message;
   ASSERT_EQ(out->tokens.size(), 48u);
   for (int i = 0; i + 1 < 48; ++i) {
@@ -146,10 +151,10 @@ TEST_F(RunnerTest, StepsThatLieAreErrors) {
     ForwardInput in = Step(0, 20);
     Load(in, {.temperature = 0});
     kLies[i](in);
-    EXPECT_FALSE(runner_->Run(in)) << "lie " << i;
+    EXPECT_FALSE(RunStep(*runner_, in)) << "lie " << i;
   }
   ForwardInput honest = Step(0, 20);
-  EXPECT_TRUE(runner_->Run(honest)) << "the runner goes on";
+  EXPECT_TRUE(RunStep(*runner_, honest)) << "the runner goes on";
 }
 
 TEST_F(RunnerTest, SettingsThatCannotWorkAreErrors) {
@@ -173,7 +178,7 @@ class RunnerExecutor final : public Executor {
     input_ = std::move(input);
     return {};
   }
-  Result<StepOutput> Collect() override { return runner_.Run(input_); }
+  Result<StepOutput> Collect() override { return RunStep(runner_, input_); }
 
  private:
   ModelRunner& runner_;

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <thread>
 
 #include "base/rng.h"
@@ -121,7 +122,7 @@ TEST(RemoteExecutor, RunsStepsAndCarriesStepErrors) {
   std::unique_ptr<Executor> last;
   for (int leader = 0; leader < 2; ++leader) {
     last.reset();  // one after another
-    auto remote = ConnectRemoteExecutor(address, 5);
+    auto remote = ConnectRemoteExecutor(address, 5, 60);
     ASSERT_TRUE(remote) << remote.error().message;
     EXPECT_EQ((*remote)->info().eos_token_ids, SampleInfo().eos_token_ids);
     for (const uint64_t step : {42, 13, 14}) {
@@ -151,12 +152,77 @@ TEST(RemoteExecutor, ALostWorkerIsFatal) {
     ASSERT_TRUE(channel);
     ASSERT_TRUE(channel->Send(Encode(SampleInfo(), 1)));
   });
-  auto remote = ConnectRemoteExecutor(fmt::format("127.0.0.1:{}", listener->port()), 5);
+  auto remote = ConnectRemoteExecutor(fmt::format("127.0.0.1:{}", listener->port()), 5, 60);
   ASSERT_TRUE(remote);
   worker.join();
   const Status submitted = (*remote)->Submit(SampleInput());
   if (submitted) EXPECT_FALSE((*remote)->Collect());
   EXPECT_TRUE((*remote)->fatal());
+}
+
+// A worker that greets and from then on does what the test says to its end of the channel.
+class SilentWorker {
+ public:
+  SilentWorker() : listener_(TcpListener::Listen("127.0.0.1:0")) {
+    std::thread greeter([this] {
+      auto channel = listener_->Accept();
+      ASSERT_TRUE(channel);
+      ASSERT_TRUE(channel->Send(Encode(SampleInfo(), 1)));
+      channel_.emplace(std::move(*channel));
+    });
+    auto remote =
+        ConnectRemoteExecutor(fmt::format("127.0.0.1:{}", listener_->port()), 5, /*step=*/0.05);
+    greeter.join();
+    EXPECT_TRUE(remote);
+    if (remote) executor = std::move(*remote);
+  }
+
+  std::unique_ptr<Executor> executor;
+  TcpChannel& channel() { return *channel_; }
+  void Die() { channel_.reset(); }
+
+ private:
+  Result<TcpListener> listener_;
+  std::optional<TcpChannel> channel_;
+};
+
+TEST(RemoteExecutor, AHangingWorkerIsFatal) {
+  SilentWorker worker;
+  ASSERT_TRUE(worker.executor);
+  ASSERT_TRUE(worker.executor->Submit(SampleInput()));
+  const auto out = worker.executor->Collect();
+  ASSERT_FALSE(out);
+  EXPECT_NE(out.error().message.find("silent"), std::string::npos) << out.error().message;
+  EXPECT_TRUE(worker.executor->fatal());
+}
+
+TEST(RemoteExecutor, AWorkerThatReadsNothingIsFatal) {
+  SilentWorker worker;
+  ASSERT_TRUE(worker.executor);
+  ForwardInput input = SampleInput();
+  input.slot_updates[0].prompt_ids.assign(1 << 20, 1);
+  Status sent;
+  for (int i = 0; i < 100 && sent; ++i) sent = worker.executor->Submit(input);
+  EXPECT_FALSE(sent);
+  EXPECT_TRUE(worker.executor->fatal());
+}
+
+TEST(RemoteExecutor, AnIdleLeaderNoticesThatItsWorkerDied) {
+  SilentWorker worker;
+  ASSERT_TRUE(worker.executor);
+  EXPECT_TRUE(worker.executor->CheckIdle());
+  EXPECT_FALSE(worker.executor->fatal());
+  worker.Die();
+  while (worker.executor->CheckIdle()) std::this_thread::yield();
+  EXPECT_TRUE(worker.executor->fatal());
+}
+
+TEST(RemoteExecutor, AnAnswerNobodyAskedForIsFatal) {
+  SilentWorker worker;
+  ASSERT_TRUE(worker.executor);
+  ASSERT_TRUE(worker.channel().Send(Encode(Result<StepOutput>(StepOutput{}))));
+  while (worker.executor->CheckIdle()) std::this_thread::yield();
+  EXPECT_TRUE(worker.executor->fatal());
 }
 
 }  // namespace

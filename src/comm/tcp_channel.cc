@@ -44,9 +44,15 @@ Status Resolve(const std::string& address, bool passive, AddressList* list) {
   return {};
 }
 
-void SetNoDelay(int fd) {
-  const int one = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+void SetSocketOptions(int fd) {
+  const auto set = [fd](int level, int name, int value) {
+    setsockopt(fd, level, name, &value, sizeof value);
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 10);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
 Error Lost(const char* what) {
@@ -56,25 +62,33 @@ Error Lost(const char* what) {
           {}};
 }
 
-Status SendAll(int fd, const void* data, size_t bytes) {
+// What a failed send or recv means; EAGAIN is the timeout of a blocking socket.
+Error Failure(const char* what, double timeout_seconds) {
+  if (errno != EAGAIN && errno != EWOULDBLOCK) return Lost(what);
+  return {ErrorCode::kUnavailable,
+          fmt::format("the other rank is silent ({}: nothing for {} s)", what, timeout_seconds),
+          {}};
+}
+
+Status SendAll(int fd, const void* data, size_t bytes, double timeout_seconds) {
   const auto* p = static_cast<const uint8_t*>(data);
   while (bytes > 0) {
     const ssize_t n = ::send(fd, p, bytes, MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return tl::unexpected(Lost("send"));
+    if (n <= 0) return tl::unexpected(Failure("send", timeout_seconds));
     p += n;
     bytes -= n;
   }
   return {};
 }
 
-Status ReceiveAll(int fd, void* data, size_t bytes) {
+Status ReceiveAll(int fd, void* data, size_t bytes, double timeout_seconds) {
   auto* p = static_cast<uint8_t*>(data);
   while (bytes > 0) {
     errno = 0;
     const ssize_t n = ::recv(fd, p, bytes, 0);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return tl::unexpected(Lost("receive"));
+    if (n <= 0) return tl::unexpected(Failure("receive", timeout_seconds));
     p += n;
     bytes -= n;
   }
@@ -83,10 +97,12 @@ Status ReceiveAll(int fd, void* data, size_t bytes) {
 
 }  // namespace
 
-TcpChannel::TcpChannel(int fd) : fd_(fd) { SetNoDelay(fd); }
-TcpChannel::TcpChannel(TcpChannel&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+TcpChannel::TcpChannel(int fd) : fd_(fd) { SetSocketOptions(fd); }
+TcpChannel::TcpChannel(TcpChannel&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), timeout_seconds_(other.timeout_seconds_) {}
 TcpChannel& TcpChannel::operator=(TcpChannel&& other) noexcept {
   std::swap(fd_, other.fd_);
+  std::swap(timeout_seconds_, other.timeout_seconds_);
   return *this;
 }
 TcpChannel::~TcpChannel() {
@@ -112,21 +128,42 @@ Result<TcpChannel> TcpChannel::Connect(const std::string& address, int timeout_s
               fmt::format("cannot reach the worker at {}: {}", address, strerror(saved)));
 }
 
+void TcpChannel::SetTimeout(double seconds) {
+  timeout_seconds_ = seconds;
+  timeval limit{};
+  limit.tv_sec = static_cast<time_t>(seconds);
+  limit.tv_usec = static_cast<suseconds_t>((seconds - static_cast<double>(limit.tv_sec)) * 1e6);
+  setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
 Status TcpChannel::Send(std::span<const uint8_t> message) {
   if (message.size() > kMaxFrameBytes) return Internal("a step is too large to send");
   const uint32_t header[2] = {kMagic, static_cast<uint32_t>(message.size())};
-  SLIP_RETURN_IF_ERROR(SendAll(fd_, header, sizeof header));
-  return SendAll(fd_, message.data(), message.size());
+  SLIP_RETURN_IF_ERROR(SendAll(fd_, header, sizeof header, timeout_seconds_));
+  return SendAll(fd_, message.data(), message.size(), timeout_seconds_);
 }
 
 Status TcpChannel::Receive(std::vector<uint8_t>* message) {
   uint32_t header[2];
-  SLIP_RETURN_IF_ERROR(ReceiveAll(fd_, header, sizeof header));
+  SLIP_RETURN_IF_ERROR(ReceiveAll(fd_, header, sizeof header, timeout_seconds_));
   if (header[0] != kMagic || header[1] > kMaxFrameBytes) {
     return DataLoss("the other side does not speak this protocol");
   }
   message->resize(header[1]);
-  return ReceiveAll(fd_, message->data(), message->size());
+  return ReceiveAll(fd_, message->data(), message->size(), timeout_seconds_);
+}
+
+Status TcpChannel::CheckQuiet() const {
+  for (;;) {
+    char byte;
+    errno = 0;
+    const ssize_t n = ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n > 0) return DataLoss("the other rank sent what nobody asked for");
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return {};
+    return tl::unexpected(Lost("receive"));
+  }
 }
 
 void TcpChannel::Shutdown() { ::shutdown(fd_, SHUT_RDWR); }

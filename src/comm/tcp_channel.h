@@ -1,6 +1,8 @@
 // Framed messages over one TCP connection between ranks: a 4-byte magic, a 4-byte little-endian
 // length, the bytes. Blocking; one thread sends and one receives at a time. A lost peer, a silent
-// one past the timeout and a frame that is not ours are errors; nothing is retried.
+// one past the timeout and a frame that is not ours are errors; nothing is retried, and a channel
+// that gave an error is of no more use. A peer whose machine vanished is lost after 25 silent
+// seconds (TCP keep-alive), also while nobody sends.
 #pragma once
 
 #include <cstddef>
@@ -22,9 +24,16 @@ class TcpChannel {
   TcpChannel& operator=(TcpChannel&& other) noexcept;
   ~TcpChannel();
 
+  // How long Send and Receive wait for a peer that takes or gives no byte; 0, as at first: without
+  // end.
+  void SetTimeout(double seconds);
+
   Status Send(std::span<const uint8_t> message);
   // Replaces *message. Frames above kMaxFrameBytes are refused before memory is taken.
   Status Receive(std::vector<uint8_t>* message);
+  // Looks without waiting whether the peer is still there. REQUIRES: no message is due, so bytes
+  // that are there are an error too.
+  Status CheckQuiet() const;
   // Ends a Receive that another thread waits in.
   void Shutdown();
 
@@ -32,6 +41,7 @@ class TcpChannel {
 
  private:
   int fd_ = -1;
+  double timeout_seconds_ = 0;
 };
 
 class TcpListener {

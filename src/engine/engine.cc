@@ -100,6 +100,8 @@ class ThreadedEngine : public Engine {
         }
         queue_.WaitFor(kIdleSleep);
         ingress_ready_.store(true, std::memory_order_relaxed);
+        core_.CheckIdle();
+        if (core_.fatal()) return false;
         continue;
       }
       if (stopping() && NowUs() >= deadline_us_.load(std::memory_order_relaxed)) {
@@ -127,8 +129,8 @@ class ThreadedEngine : public Engine {
     core_.FailAll(error);
   }
 
-  // Nothing is due while idle: every submit, wake and stop ends the sleep.
-  static constexpr std::chrono::hours kIdleSleep{1};
+  // Every submit, wake and stop ends the sleep; without any the executor is looked after.
+  static constexpr std::chrono::seconds kIdleSleep{1};
 
   EngineCore core_;
   BoundedQueue<Ingress> queue_;

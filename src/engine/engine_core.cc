@@ -86,6 +86,14 @@ void EngineCore::Step() {
   UpdateMetrics();
 }
 
+void EngineCore::CheckIdle() {
+  Status status = executor_->CheckIdle();
+  if (!executor_->fatal()) return;
+  fatal_ = true;
+  fatal_error_ =
+      status ? Error{ErrorCode::kInternal, "the executor is lost", {}} : std::move(status).error();
+}
+
 void EngineCore::CheckCancels() {
   const int64_t now = clock_();
   for (const auto& group : groups_) {

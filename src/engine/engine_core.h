@@ -49,6 +49,9 @@ class EngineCore {
   // nothing could be submitted. Events of the round are delivered before it returns.
   void Step();
 
+  // Between rounds without work: notices an executor that is lost before a request does.
+  void CheckIdle();
+
   bool has_work() const { return !groups_.empty(); }
   bool fatal() const { return fatal_; }
   const Error& fatal_error() const { return fatal_error_; }

@@ -1,7 +1,7 @@
 // Runs steps on devices. Owned by the Engine and called on its thread: Submit queues a step,
 // Collect waits for the oldest one. At most max_in_flight() steps may be submitted and not
 // collected. An error from either is step scope: the step's tokens are lost, the executor lives.
-// kInternal with `fatal()` true is process scope.
+// An error with `fatal()` true is process scope.
 #pragma once
 
 #include "base/result.h"
@@ -28,6 +28,9 @@ class Executor {
   virtual Status Submit(ForwardInput input) = 0;
   virtual Result<StepOutput> Collect() = 0;
   virtual bool fatal() const { return false; }
+  // Looks, without waiting, whether what runs the steps is still there; an error makes it fatal.
+  // REQUIRES: no step is in flight. The engine asks about once a second while it has no work.
+  virtual Status CheckIdle() { return {}; }
 };
 
 }  // namespace slipstream

@@ -10,8 +10,10 @@ class RemoteExecutor : public Executor {
  public:
   explicit RemoteExecutor(TcpChannel channel) : channel_(std::move(channel)) {}
 
-  Status Greet() {
+  Status Greet(int connect_seconds, double step_seconds) {
+    channel_.SetTimeout(connect_seconds);
     SLIP_RETURN_IF_ERROR(channel_.Receive(&buffer_));
+    channel_.SetTimeout(step_seconds);
     return DecodeExecutorInfo(buffer_, &info_, &max_in_flight_);
   }
 
@@ -19,21 +21,24 @@ class RemoteExecutor : public Executor {
   int max_in_flight() const override { return max_in_flight_; }
   bool fatal() const override { return fatal_; }
 
-  Status Submit(ForwardInput input) override {
-    auto sent = channel_.Send(Encode(input));
-    if (!sent) fatal_ = true;
-    return sent;
-  }
+  Status Submit(ForwardInput input) override { return FatalIfError(channel_.Send(Encode(input))); }
 
   Result<StepOutput> Collect() override {
-    if (auto received = channel_.Receive(&buffer_); !received) {
-      fatal_ = true;
-      return tl::unexpected(std::move(received).error());
-    }
+    SLIP_RETURN_IF_ERROR(FatalIfError(channel_.Receive(&buffer_)));
     return DecodeStepOutput(buffer_);
   }
 
+  Status CheckIdle() override { return FatalIfError(channel_.CheckQuiet()); }
+
  private:
+  Status FatalIfError(Status status) {
+    if (!status) {
+      fatal_ = true;
+      return tl::unexpected(std::move(status).error().With("the worker is lost"));
+    }
+    return status;
+  }
+
   TcpChannel channel_;
   ExecutorInfo info_;
   int max_in_flight_ = 1;
@@ -61,10 +66,13 @@ Status ServeLeader(TcpChannel& channel, Executor& executor) {
 }  // namespace
 
 Result<std::unique_ptr<Executor>> ConnectRemoteExecutor(const std::string& address,
-                                                        int timeout_seconds) {
-  SLIP_ASSIGN_OR_RETURN(TcpChannel channel, TcpChannel::Connect(address, timeout_seconds));
+                                                        int connect_seconds, double step_seconds) {
+  SLIP_ASSIGN_OR_RETURN(TcpChannel channel, TcpChannel::Connect(address, connect_seconds));
   auto executor = std::make_unique<RemoteExecutor>(std::move(channel));
-  SLIP_RETURN_IF_ERROR(executor->Greet());
+  if (Status greeted = executor->Greet(connect_seconds, step_seconds); !greeted) {
+    return tl::unexpected(std::move(greeted).error().With(
+        "the worker at " + address + " sends no greeting; it may serve another leader"));
+  }
   return executor;
 }
 

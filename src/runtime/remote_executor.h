@@ -1,6 +1,6 @@
 // An Executor whose model runs in a `slipstream worker` process, reached over TCP: the leader
-// schedules and sends each step's arrays, the worker never schedules. A lost worker is process
-// scope (fatal): every request on it ends with an error, none in silence.
+// schedules and sends each step's arrays, the worker never schedules. A worker that is lost or
+// silent is process scope (fatal): every request on it ends with an error, none in silence.
 #pragma once
 
 #include <memory>
@@ -13,9 +13,11 @@
 
 namespace slipstream {
 
-// Waits up to `timeout_seconds` for the worker to come up.
+// Waits up to `connect_seconds` for the worker to come up, and as long for its greeting. A step
+// that sends or answers nothing for `step_seconds` has lost the worker; must be longer than any
+// step.
 Result<std::unique_ptr<Executor>> ConnectRemoteExecutor(const std::string& address,
-                                                        int timeout_seconds);
+                                                        int connect_seconds, double step_seconds);
 
 // The other end: serves one leader after another over `executor`. Steps of a leader that went away
 // are dropped; the next leader starts clean.

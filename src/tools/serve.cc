@@ -29,6 +29,7 @@ struct State {
   std::string model_name, chat_template_file, worker;
   std::string log_level = "info", log_format = "text";
   double drain_seconds = 30;
+  double worker_timeout_seconds = 60;
   std::vector<Option> options;
 };
 
@@ -69,6 +70,9 @@ std::vector<Option> ServeOptionTable(State* s) {
        &s->drain_seconds, 0, 86400},
       {"server", "worker", "host:port of a `slipstream worker` that runs the steps (empty: here)",
        &s->worker},
+      {"server", "worker_timeout_seconds",
+       "A worker silent for so long in one step is lost, and its requests fail",
+       &s->worker_timeout_seconds, 0.1, 86400},
       {"log",
        "log_level",
        "Least level to log",
@@ -103,7 +107,8 @@ struct Backing {
 
 Result<Backing> MakeBacking(const State& s, const Checkpoint& checkpoint) {
   if (!s.worker.empty()) {
-    SLIP_ASSIGN_OR_RETURN(auto remote, ConnectRemoteExecutor(s.worker, 60));
+    SLIP_ASSIGN_OR_RETURN(auto remote,
+                          ConnectRemoteExecutor(s.worker, 60, s.worker_timeout_seconds));
     return Backing{std::move(remote), fmt::format("worker at {}", s.worker)};
   }
   SLIP_ASSIGN_OR_RETURN(auto local, MakeLocalExecutor(checkpoint, s.engine, s.runtime));

@@ -139,6 +139,18 @@ TEST_F(EngineTest, ALostExecutorFailsEveryWaiter) {
   engine_->Stop(NowUs());
 }
 
+TEST_F(EngineTest, ALostExecutorIsNoticedWithoutARequest) {
+  Make();
+  engine_->Start();
+  Draft d(Count(10), 5);
+  ASSERT_TRUE(engine_->Submit(d.request));
+  Await(*d.sink);
+  device_->fatal = true;
+  while (!engine_->metrics().failed) std::this_thread::yield();
+  EXPECT_EQ(device_->num_steps, 5);
+  EXPECT_FALSE(engine_->Submit(d.request));
+}
+
 // Several clients submit and cancel while the engine runs; it is stopped under load.
 TEST_F(EngineTest, ManyThreadsThenStop) {
   info_.num_blocks = 40;

@@ -5,12 +5,17 @@
 // + kv_head * head_stride_bytes holds block_size tokens of one head in one contiguous span of
 // block_size * head_dim elements. Inside a tile:
 //   kPlain    [block_size, head_dim], row major. What CPU kernels use.
-//   kSwizzled what the sm_90 kernels use. Rows stay rows, but the 16-byte chunks of a row are
-//             permuted by an XOR with the token index, so that a plain 1-D bulk copy lands in
-//             shared memory already free of bank conflicts for ldmatrix.
-//             V of an 8-bit cache is instead transposed in groups of 16 tokens,
-//             [block_size / 16, head_dim, 16], because the tensor cores want tokens contiguous and
-//             8-bit data cannot be transposed on the way to registers; see ValueByteOffset.
+//   kSwizzled what the sm_90 kernels use: what a plain 1-D bulk copy of 8 or more tokens has to put
+//             into shared memory so that both kinds of tensor core instructions read it there
+//             without bank conflicts. Eight tokens form a contiguous group of 8 * row bytes.
+//             16-bit caches: the group is a sequence of swizzle atoms, 8 tokens x 128 bytes of the
+//             row (64 bytes for rows that are no multiple of 128), in which the 16-byte chunks of
+//             a token are permuted by an XOR with the token index. These are the canonical atoms
+//             of wgmma: K is a K-major operand and V, from the same bytes, an MN-major one.
+//             8-bit caches: K rows stay whole, their chunks permuted in the same way. V is
+//             transposed in groups of 16 tokens, [block_size / 16, head_dim, 16], because the
+//             tensor cores want tokens contiguous and 8-bit data cannot be transposed on the way
+//             to registers; see ValueByteOffset.
 #pragma once
 
 #include <cstdint>
@@ -36,14 +41,23 @@ SLIP_HOST_DEVICE constexpr int ChunkSwizzle(int token, int row_bytes) {
                                : ((token >> 2) & 1);
 }
 
+// Bytes of a row that one swizzle atom of a kSwizzled tile holds; atoms of 8 tokens follow each
+// other along the row, groups of 8 tokens along the tile. An 8-bit cache has one atom a row.
+SLIP_HOST_DEVICE constexpr int AtomRowBytes(int row_bytes, int elem_bytes) {
+  if (elem_bytes == 1) return row_bytes;
+  return row_bytes % 128 == 0 ? 128 : row_bytes % 64 == 0 ? 64 : 32;
+}
+
 // Byte offset of K[token][d] inside its tile. REQUIRES: elem_bytes is 1, 2 or 4.
 SLIP_HOST_DEVICE constexpr int64_t KeyByteOffset(KvLayout layout, int token, int d, int head_dim,
                                                  int elem_bytes) {
   const int row_bytes = head_dim * elem_bytes;
   const int byte = d * elem_bytes;
   if (layout == KvLayout::kPlain) return int64_t{token} * row_bytes + byte;
-  const int chunk = (byte >> 4) ^ ChunkSwizzle(token, row_bytes);
-  return int64_t{token} * row_bytes + chunk * 16 + (byte & 15);
+  const int atom_bytes = AtomRowBytes(row_bytes, elem_bytes);
+  const int chunk = (byte % atom_bytes >> 4) ^ ChunkSwizzle(token, row_bytes);
+  return int64_t{token >> 3} * row_bytes * 8 + byte / atom_bytes * atom_bytes * 8 +
+         (token & 7) * atom_bytes + chunk * 16 + (byte & 15);
 }
 
 // Byte offset of V[token][d] inside its tile. For 8-bit caches token t of a group of 16 sits at

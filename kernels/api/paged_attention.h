@@ -34,9 +34,10 @@ struct PagedAttentionParams {
   const int32_t* query_start = nullptr;
   const float* sinks = nullptr;  // [num_heads] f32 extra logits (after scaling); null: none
   int num_seqs = 0;
-  int num_heads = 0;      // REQUIRES: a multiple of kv.num_kv_heads
-  int max_blocks = 0;     // row length of block_tables
-  int max_query_len = 1;  // largest query length of the batch, 1..8 on the device
+  int num_heads = 0;   // REQUIRES: a multiple of kv.num_kv_heads
+  int max_blocks = 0;  // row length of block_tables
+  // Largest query length of the batch: 1..8 for decode attention on the device, any for prefill.
+  int max_query_len = 1;
   float scale = 1.0f;
   float logit_softcap = 0.0f;  // cap * tanh(x / cap) before the mask; 0: none
   int sliding_window = 0;      // a query at p sees keys in (p - window, p]; 0: all

@@ -158,11 +158,12 @@ class TileStream {
            static_cast<uint64_t>(tokens - 1);
   }
 
-  // K and 16-bit V keep tokens as rows, so only valid rows are fetched; 8-bit V is transposed.
+  // Groups of 8 tokens are contiguous, so only those with a valid token are fetched; 8-bit V is
+  // transposed in groups of 16.
   __device__ __forceinline__ uint32_t BytesOf(uint64_t packed) const {
     if (packed == 0) return 0;
     if (Traits::k8Bit && lane_ >= kPieces) return Traits::kPieceBytes;
-    return (static_cast<uint32_t>(packed & 15) + 1) * Traits::kRowBytes;
+    return (static_cast<uint32_t>(packed & 8) + 8) * Traits::kRowBytes;
   }
 
   __device__ __forceinline__ void Step() {

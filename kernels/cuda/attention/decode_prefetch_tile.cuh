@@ -161,13 +161,23 @@ class RowState {
     }
   }
 
+  // KeyByteOffset of an element, in two parts: what depends on the token, and what on the byte of
+  // the row (known when compiling) and the swizzled lowest bits of its 16-byte chunk.
+  static __device__ __forceinline__ uint32_t TokenOffset(int token) {
+    return (token >> 3) * (8 * Traits::kRowBytes) + (token & 7) * Traits::kAtomRowBytes;
+  }
+  static __device__ __forceinline__ uint32_t ChunkOffset(int byte, int chunk) {
+    return byte / Traits::kAtomRowBytes * Traits::kAtomRowBytes * 8 +
+           ((byte % Traits::kAtomRowBytes) ^ chunk);
+  }
+
   __device__ __forceinline__ void Scores(uint32_t keys, float (&s)[kPieces][kColTiles][4]) const {
     const int token = lane_ & 15;
     // Chunk 2k + hi of a row sits at (2k + hi) ^ swizzle = 2k ^ (hi ^ swizzle).
     const int chunk = ((lane_ >> 4) ^ ChunkSwizzle(token, Traits::kRowBytes)) * 16;
 #pragma unroll
     for (int piece = 0; piece < kPieces; ++piece) {
-      const uint32_t row = keys + piece * Traits::kPieceBytes + token * Traits::kRowBytes;
+      const uint32_t row = keys + piece * Traits::kPieceBytes + TokenOffset(token);
       float odd[kColTiles][4];  // a second chain, for latency
 #pragma unroll
       for (int n = 0; n < kColTiles; ++n) {
@@ -177,7 +187,7 @@ class RowState {
 #pragma unroll
       for (int k = 0; k < Traits::kKSteps; ++k) {
         uint32_t a[4];
-        LoadMatrix4(a, row + ((k * 32) ^ chunk));
+        LoadMatrix4(a, row + ChunkOffset(k * 32, chunk));
 #pragma unroll
         for (int n = 0; n < kColTiles; ++n) {
           Mma<Kv>(k % 2 ? odd[n] : s[piece][n], a, query_[n][k][0], query_[n][k][1]);
@@ -303,7 +313,7 @@ class RowState {
       row = values + (j >> 1) * Traits::kPieceBytes + ((lane_ & 7) + (j & 1) * 8) * 16;
     } else {
       const int token = (lane_ & 7) + (j >> 1) * 8;
-      row = values + token * Traits::kRowBytes;
+      row = values + TokenOffset(token);
       chunk = ((j & 1) ^ ChunkSwizzle(token, Traits::kRowBytes)) * 16;
     }
 #pragma unroll
@@ -312,7 +322,7 @@ class RowState {
       if constexpr (Traits::k8Bit) {
         LoadMatrix4(a, row + m * 256);
       } else {
-        LoadMatrix4Transposed(a, row + ((m * 32) ^ chunk));
+        LoadMatrix4Transposed(a, row + ChunkOffset(m * 32, chunk));
       }
       if (partial) {
         a[0] &= keep[0], a[1] &= keep[0], a[2] &= keep[1], a[3] &= keep[1];

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/api/kv_layout.h"
 #include "kernels/cuda/common/mma.cuh"
 
 namespace slipstream::kernels {
@@ -23,6 +24,7 @@ struct DecodeTraits {
   static constexpr int kPieces = k8Bit ? 2 : 1;
   static constexpr int kTileTokens = 16 * kPieces;
   static constexpr int kRowBytes = kHeadDim * (k8Bit ? 1 : 2);
+  static constexpr int kAtomRowBytes = AtomRowBytes(kRowBytes, k8Bit ? 1 : 2);
   static constexpr int kPieceBytes = 16 * kRowBytes;
   static constexpr int kStageBytes = 2 * kPieces * kPieceBytes;  // K, then V
   static constexpr int kKSteps = kRowBytes / 32;                 // MMAs along head_dim for scores

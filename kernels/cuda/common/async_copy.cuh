@@ -25,6 +25,10 @@ __device__ __forceinline__ void BarrierArriveExpect(uint32_t bar, uint32_t bytes
                : "memory");
 }
 
+__device__ __forceinline__ void BarrierArrive(uint32_t bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+
 __device__ __forceinline__ void BarrierWait(uint32_t bar, uint32_t parity) {
   asm volatile(
       "{\n"
@@ -53,6 +57,15 @@ __device__ __forceinline__ void BulkCopy(uint32_t dst, uint64_t src, uint32_t by
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
       "[%0], [%1], %2, [%3], %4;" ::"r"(dst),
       "l"(src), "r"(bytes), "r"(bar), "l"(policy)
+      : "memory");
+}
+
+// For data that other CTAs read too: the L2 keeps it as it keeps anything.
+__device__ __forceinline__ void BulkCopy(uint32_t dst, uint64_t src, uint32_t bytes, uint32_t bar) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(dst),
+      "l"(src), "r"(bytes), "r"(bar)
       : "memory");
 }
 

@@ -35,14 +35,68 @@ TEST(KvLayout, EveryElementHasItsOwnPlace) {
 
 // Eight consecutive rows at one chunk, as ldmatrix reads them, touch all 32 banks once.
 TEST(KvLayout, RowsDoNotShareBanks) {
-  for (int row_bytes : {64, 96, 128, 192, 256, 512}) {
-    for (int chunk = 0; chunk < row_bytes / 16; ++chunk) {
-      for (int t0 : {0, 8}) {
-        std::set<int64_t> groups;
-        for (int t = t0; t < t0 + 8; ++t) {
-          groups.insert(KeyByteOffset(KvLayout::kSwizzled, t, chunk * 16, row_bytes, 1) / 16 % 8);
+  for (int bytes : {1, 2}) {
+    for (int row_bytes : {64, 96, 128, 192, 256, 512}) {
+      for (int chunk = 0; chunk < row_bytes / 16; ++chunk) {
+        for (int t0 : {0, 8}) {
+          std::set<int64_t> groups;
+          for (int t = t0; t < t0 + 8; ++t) {
+            groups.insert(KeyByteOffset(KvLayout::kSwizzled, t, chunk * 16 / bytes,
+                                        row_bytes / bytes, bytes) /
+                          16 % 8);
+          }
+          EXPECT_EQ(groups.size(), 8u) << row_bytes;
         }
-        EXPECT_EQ(groups.size(), 8u) << row_bytes;
+      }
+    }
+  }
+}
+
+// What the bulk copies of the kernels rely on: 8 tokens are one contiguous piece, and 16 of 8-bit
+// V.
+TEST(KvLayout, GroupsOfTokensAreContiguous) {
+  for (int head_dim : {64, 96, 128, 256}) {
+    for (int bytes : {1, 2}) {
+      for (bool value : {false, true}) {
+        const int group = value && bytes == 1 ? 16 : 8;
+        const int64_t size = int64_t{group} * head_dim * bytes;
+        for (int t = 0; t < 128; ++t) {
+          for (int d = 0; d < head_dim; ++d) {
+            const int64_t at = value ? ValueByteOffset(KvLayout::kSwizzled, t, d, head_dim, bytes)
+                                     : KeyByteOffset(KvLayout::kSwizzled, t, d, head_dim, bytes);
+            ASSERT_EQ(at / size, t / group);
+          }
+        }
+      }
+    }
+  }
+}
+
+// The address that wgmma computes for 16-bit operands with a swizzle of `atom` bytes (PTX ISA,
+// asynchronous warpgroup level canonical layouts).
+int64_t Swizzled(int64_t address, int atom) {
+  return address ^ ((address >> 7 & (atom / 16 - 1)) << 4);
+}
+
+// A 16-bit tile is a K-major operand [tokens, head_dim] and an MN-major one [head_dim, tokens].
+TEST(KvLayout, SixteenBitTilesAreWgmmaOperands) {
+  for (int head_dim : {64, 96, 128, 256}) {
+    const int row = head_dim * 2, atom = AtomRowBytes(row, 2);
+    const int64_t between_groups = 8 * row, between_atoms = 8 * atom;
+    EXPECT_EQ(atom, head_dim == 96 ? 64 : 128);
+    for (int t = 0; t < 128; ++t) {
+      for (int d = 0; d < head_dim; ++d) {
+        // Scores: step of 16 elements of head_dim, token on N.
+        const int step = d / 16 * 32;
+        const int64_t start = step / atom * between_atoms + step % atom;
+        EXPECT_EQ(Swizzled(start + t / 8 * between_groups + t % 8 * atom + d % 16 * 2, atom),
+                  KeyByteOffset(KvLayout::kSwizzled, t, d, head_dim, 2));
+        // Output: step of 16 tokens, head_dim on N.
+        const int64_t tokens = t / 16 * 2 * between_groups;
+        EXPECT_EQ(Swizzled(tokens + d * 2 / atom * between_atoms + d * 2 % atom +
+                               t % 16 / 8 * between_groups + t % 8 * atom,
+                           atom),
+                  ValueByteOffset(KvLayout::kSwizzled, t, d, head_dim, 2));
       }
     }
   }

@@ -146,6 +146,7 @@ Status ActiveGeneration::PreparePrompt(size_t index) {
   Prompt& prompt = prompts_[index];
   auto& source = request_.prompts[index];
   const Tokenizer& tokenizer = *service_.tokenizer_;
+  const char* field = std::holds_alternative<RenderChat>(source) ? "messages" : "prompt";
   if (auto* text = std::get_if<std::string>(&source)) {
     SLIP_ASSIGN_OR_RETURN(
         prompt.ids, tokenizer.Encode(*text, {.add_special_tokens = request_.add_special_tokens,
@@ -170,19 +171,20 @@ Status ActiveGeneration::PreparePrompt(size_t index) {
   source = std::string();  // a long conversation need not live as long as its answer
   if (prompt.ids.empty()) return InvalidArgument("the prompt has no tokens", "prompt");
   prompt.num_tokens = static_cast<int64_t>(prompt.ids.size());
-  return FitContext(&prompt);
+  return FitContext(field, &prompt);
 }
 
-Status ActiveGeneration::FitContext(Prompt* prompt) const {
+Status ActiveGeneration::FitContext(const char* field, Prompt* prompt) const {
   const int64_t limit = service_.model_.max_model_len;
   const int64_t room = limit - prompt->num_tokens;
   auto params = std::make_shared<SamplingParams>(request_.params);
   if (request_.max_tokens_is_rest_of_context) {
-    if (room < 1) return tl::unexpected(ContextOverflow(limit, prompt->num_tokens, 1, "messages"));
+    if (room < 1) return tl::unexpected(ContextOverflow(limit, prompt->num_tokens, 1, field));
     params->max_tokens = static_cast<int>(room);
   } else if (params->max_tokens > room) {
     return tl::unexpected(
-        ContextOverflow(limit, prompt->num_tokens, params->max_tokens, "max_tokens"));
+        ContextOverflow(limit, prompt->num_tokens, params->max_tokens,
+                        room < std::min(1, params->max_tokens) ? field : "max_tokens"));
   }
   if (params->min_tokens > params->max_tokens) {
     return InvalidArgument(fmt::format("min_tokens is {}, more than max_tokens, {}",

@@ -86,7 +86,8 @@ class ActiveGeneration final : public Generation,
   // Tokenizer thread: encodes the prompts and hands them to the engine.
   Status Prepare(const std::vector<std::shared_ptr<PromptSink>>& sinks);
   Status PreparePrompt(size_t index);
-  Status FitContext(Prompt* prompt) const;
+  // `field` names where the prompt came from, for errors.
+  Status FitContext(const char* field, Prompt* prompt) const;
   Status Submit(const std::vector<std::shared_ptr<PromptSink>>& sinks);
 
   void Accept();

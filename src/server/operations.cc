@@ -32,12 +32,9 @@ void AddOperationRoutes(Service& service, Router* router) {
   });
   // Willing to take new requests.
   Add(router, "/ready", [&service] {
-    if (service.draining()) {
-      return ErrorResponse({ErrorCode::kUnavailable, "the server is shutting down", {}});
-    }
-    const Status health = service.Health();
-    return health ? Text("{\"status\":\"ready\"}", "application/json")
-                  : ErrorResponse(health.error());
+    const Status ready = service.Ready();
+    return ready ? Text("{\"status\":\"ready\"}", "application/json")
+                 : ErrorResponse(ready.error());
   });
   Add(router, "/metrics", [&service] {
     return Text(RenderMetrics(service.metrics(), service.engine().metrics(), service.model().name,

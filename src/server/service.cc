@@ -74,6 +74,11 @@ Status Service::Health() const {
   return {};
 }
 
+Status Service::Ready() const {
+  if (draining()) return Fail(ErrorCode::kUnavailable, "the server is shutting down");
+  return Health();
+}
+
 bool Service::KnowsModel(std::string_view name) const {
   return name == model_.name ||
          std::find(model_.aliases.begin(), model_.aliases.end(), name) != model_.aliases.end();

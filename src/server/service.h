@@ -54,6 +54,8 @@ class Service : public std::enable_shared_from_this<Service> {
 
   // kUnavailable with the reason when the engine is stuck or has lost its device.
   Status Health() const;
+  // Health, and kUnavailable while the server drains: whether new requests are welcome.
+  Status Ready() const;
   bool KnowsModel(std::string_view name) const;
 
   const ModelInfo& model() const { return model_; }

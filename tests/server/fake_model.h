@@ -22,6 +22,7 @@ struct FakeModel {
   std::atomic<int> step_us{0};      // length of a step
   std::atomic<int> fail_after{-1};  // steps until one fails; -1: never
   std::atomic<int64_t> num_steps{0};
+  std::atomic<bool> lost{false};  // the device is gone: every step fails and no other will do
 
   void Hold() {
     std::lock_guard lock(mutex);
@@ -50,6 +51,7 @@ class ScriptExecutor final : public Executor {
       : info_(std::move(info)), model_(std::move(model)), slots_(info_.max_num_seqs) {}
 
   const ExecutorInfo& info() const override { return info_; }
+  bool fatal() const override { return model_->lost; }
 
   Status Submit(ForwardInput input) override {
     for (SamplerSlotUpdate& update : input.slot_updates) {
@@ -73,6 +75,7 @@ class ScriptExecutor final : public Executor {
     ++model_->num_steps;
     StepOutput output = std::move(pending_.front());
     pending_.pop_front();
+    if (model_->lost) return Internal("the device is lost");
     if (model_->fail_after >= 0 && model_->fail_after-- == 0) {
       return Internal("the device ran out of memory");
     }

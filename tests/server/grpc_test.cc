@@ -52,6 +52,32 @@ class Grpc : public Wire {
     return request;
   }
 
+  static constexpr const char* kServing = "\x08\x01";
+  static constexpr const char* kNotServing = "\x08\x02";
+
+  // Asks the standard health service: the request is field 1, the service's name, and the answer is
+  // field 1, the status.
+  std::string Probe(const std::string& name) {
+    std::string bytes;
+    if (!name.empty()) bytes = std::string{'\n', static_cast<char>(name.size())} + name;
+    const grpc::Slice slice(bytes);
+    const grpc::ByteBuffer request(&slice, 1);
+    grpc::GenericStub stub(channel_);
+    grpc::ClientContext context;
+    grpc::CompletionQueue queue;
+    grpc::ByteBuffer answer;
+    grpc::Status status;
+    auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
+    call->StartCall();
+    call->Finish(&answer, &status, this);
+    void* tag = nullptr;
+    bool ok = false;
+    if (!queue.Next(&tag, &ok) || !status.ok()) return status.error_message();
+    grpc::Slice got;
+    if (!answer.DumpToSingleSlice(&got).ok()) return "no answer";
+    return std::string(got.begin(), got.end());
+  }
+
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Inference::Stub> stub_;
 };
@@ -108,8 +134,9 @@ TEST_F(Grpc, Errors) {
   v1::GenerateRequest hot = Text("x");
   hot.mutable_sampling()->set_temperature(-1);
   EXPECT_EQ(Generate(hot, "secret").status.error_details(), "temperature");
-  EXPECT_NE(Generate(Text(std::string(600, 'x')), "secret").status.error_message().find("512"),
-            std::string::npos);
+  const grpc::Status overflow = Generate(Text(std::string(600, 'x')), "secret").status;
+  EXPECT_NE(overflow.error_message().find("512"), std::string::npos);
+  EXPECT_EQ(overflow.error_details(), "prompt");
 }
 
 TEST_F(Grpc, CancelAndDeadlineFreeBlocks) {
@@ -160,26 +187,26 @@ TEST_F(Grpc, HealthAndModelInfo) {
 
 TEST_F(Grpc, ProbesFindTheServiceByName) {
   Connect();
-  // A HealthCheckRequest by hand: field 1, the service's name; and field 1 of the answer, SERVING.
-  const std::string name = v1::Inference::service_full_name();
-  const std::string bytes = std::string{'\n', static_cast<char>(name.size())} + name;
-  const grpc::Slice slice(bytes);
-  const grpc::ByteBuffer request(&slice, 1);
-  grpc::GenericStub stub(channel_);
-  grpc::ClientContext context;
-  grpc::CompletionQueue queue;
-  grpc::ByteBuffer answer;
-  grpc::Status status;
-  auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
-  call->StartCall();
-  call->Finish(&answer, &status, this);
-  void* tag = nullptr;
-  bool ok = false;
-  ASSERT_TRUE(queue.Next(&tag, &ok));
-  ASSERT_TRUE(status.ok()) << status.error_message();
-  grpc::Slice got;
-  ASSERT_TRUE(answer.DumpToSingleSlice(&got).ok());
-  EXPECT_EQ(std::string(got.begin(), got.end()), "\x08\x01");
+  EXPECT_EQ(Probe(""), kServing);
+  EXPECT_EQ(Probe(v1::Inference::service_full_name()), kServing);
+}
+
+TEST_F(Grpc, ProbesHearOfADrain) {
+  Connect();
+  server_->BeginDrain(10);
+  EXPECT_EQ(Probe(""), kNotServing);
+  EXPECT_EQ(Probe(v1::Inference::service_full_name()), kNotServing);
+}
+
+TEST_F(Grpc, ProbesHearOfALostEngine) {
+  Connect();
+  EXPECT_EQ(Ask("GET", "/health").status, 200);
+  model_->lost = true;  // nobody asks for anything
+  EXPECT_TRUE(Eventually([&] { return Probe(v1::Inference::service_full_name()) == kNotServing; }));
+  EXPECT_EQ(Probe(""), kNotServing);
+  EXPECT_EQ(Ask("GET", "/health").status, 503);
+  EXPECT_EQ(Ask("GET", "/ready").status, 503);
+  EXPECT_EQ(Generate(Text("x")).status.error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(Grpc, PortInUseIsAClearError) {

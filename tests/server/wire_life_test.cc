@@ -254,5 +254,22 @@ TEST_F(Wire, ManyClientsAtOnce) {
   EXPECT_TRUE(BlocksComeBack());
 }
 
+TEST_F(Wire, ALostDeviceEndsOpenStreams) {
+  SayForever("abc");
+  model_->step_us = 500;
+  StartServer();
+  WireClient client(port());
+  client.Send(WireClient::Format("POST", "/v1/completions",
+                                 R"({"prompt":"x","stream":true,"max_tokens":400})"));
+  ASSERT_TRUE(client.WaitFor("data: "));
+  model_->lost = true;
+  const std::vector<json> events = Events(client.Read().body);
+  ASSERT_GE(events.size(), 2u);
+  EXPECT_EQ(events.back(), "[DONE]");
+  EXPECT_EQ(events[events.size() - 2]["error"]["message"], "the device is lost");
+  EXPECT_TRUE(Eventually([&] { return Ask("GET", "/health").status == 503; }));
+  EXPECT_EQ(Complete({{"prompt", "x"}}).status, 503);
+}
+
 }  // namespace
 }  // namespace slipstream::testing

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <exception>
 #include <limits>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "server/api_keys.h"
@@ -50,13 +52,13 @@ class InferenceService final : public v1::Inference::CallbackService {
 
   grpc::ServerUnaryReactor* Health(grpc::CallbackServerContext* context, const v1::HealthRequest*,
                                    v1::HealthResponse* response) override {
-    const Status health = service_.Health();
+    const Status health = service_.Health(), ready = service_.Ready();
     response->set_healthy(health.has_value());
-    response->set_ready(health.has_value() && !service_.draining());
+    response->set_ready(ready.has_value());
     if (!health) {
       response->set_reason(health.error().message);
-    } else if (service_.draining()) {
-      response->set_reason("the server is shutting down");
+    } else if (!ready) {
+      response->set_reason(ready.error().message);
     }
     return Reply(context, grpc::Status::OK);
   }
@@ -94,7 +96,7 @@ class InferenceService final : public v1::Inference::CallbackService {
 class GrpcServerImpl final : public GrpcServer {
  public:
   GrpcServerImpl(Service& service, std::vector<EventLoop*> loops)
-      : inference_(service, std::move(loops)) {}
+      : service_(service), inference_(service, std::move(loops)) {}
   ~GrpcServerImpl() override { Stop(); }
 
   Status Listen(const ServerConfig& config) {
@@ -123,6 +125,7 @@ class GrpcServerImpl final : public GrpcServer {
     // Probes ask for the server as a whole or for the service by its name.
     if (auto* health = server_->GetHealthCheckService()) {
       health->SetServingStatus(v1::Inference::service_full_name(), true);
+      health_teller_ = std::thread([this, health] { TellHealth(*health); });
     }
     return {};
   }
@@ -130,20 +133,52 @@ class GrpcServerImpl final : public GrpcServer {
   uint16_t port() const override { return port_; }
 
   void BeginDrain() override {
-    if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
+    std::unique_lock lock(mutex_);
+    look_now_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !look_now_ || !health_teller_.joinable(); });
   }
 
   void Stop() override {
     if (server_ == nullptr) return;
+    if (health_teller_.joinable()) {
+      {
+        std::lock_guard lock(mutex_);
+        stopping_ = true;
+      }
+      changed_.notify_all();
+      health_teller_.join();
+    }
     server_->Shutdown(std::chrono::system_clock::now());
     server_->Wait();
     server_.reset();
   }
 
  private:
+  // The standard health service keeps what it was told, so somebody has to look.
+  static constexpr std::chrono::milliseconds kHealthPoll{200};
+
+  void TellHealth(grpc::HealthCheckServiceInterface& health) {
+    bool told = true;
+    std::unique_lock lock(mutex_);
+    while (!stopping_) {
+      const bool serving = service_.Ready().has_value();
+      if (serving != told) health.SetServingStatus(serving);
+      told = serving;
+      look_now_ = false;
+      changed_.notify_all();
+      changed_.wait_for(lock, kHealthPoll, [this] { return stopping_ || look_now_; });
+    }
+  }
+
+  Service& service_;
   InferenceService inference_;
   std::unique_ptr<grpc::Server> server_;
   uint16_t port_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false, look_now_ = false;
+  std::thread health_teller_;
 };
 
 }  // namespace

@@ -20,7 +20,8 @@ class GrpcServer {
   static Result<std::unique_ptr<GrpcServer>> Start(Service& service, std::vector<EventLoop*> loops);
 
   virtual uint16_t port() const = 0;
-  // The standard health service says NOT_SERVING from now on.
+  // The standard health service says what Service::Ready says, a fifth of a second late at most;
+  // from the return of this on it knows of the drain.
   virtual void BeginDrain() = 0;
   // Ends open calls and joins gRPC's threads.
   virtual void Stop() = 0;

@@ -1,20 +1,8 @@
-// W19 to W25 of the wire contract, limits of HTTP itself, and the cheap endpoints.
+// W19 to W25 of the wire contract and the cheap endpoints.
 #include "tests/server/wire_fixture.h"
 
 namespace slipstream::testing {
 namespace {
-
-void ExpectErrorShape(const WireResponse& r) {
-  const json e = r.error();
-  ASSERT_TRUE(e.is_object()) << r.status << " " << r.body;
-  EXPECT_TRUE(e["message"].is_string());
-  EXPECT_FALSE(e["message"].get<std::string>().empty());
-  EXPECT_TRUE(e["type"].is_string());
-  EXPECT_TRUE(e.contains("param"));
-  EXPECT_TRUE(e.contains("code"));
-  EXPECT_EQ(r.headers.at("content-type"), "application/json");
-  EXPECT_TRUE(r.headers.contains("x-request-id"));
-}
 
 TEST_F(Wire, W19_OneErrorShape) {
   config_.api_keys = {"secret", "other"};
@@ -128,6 +116,11 @@ TEST_F(Wire, W21_ContextOverflowNamesTheLimit) {
     EXPECT_EQ(r.error()["code"], "context_length_exceeded");
   }
   EXPECT_EQ(Complete({{"prompt", "x"}, {"max_tokens", 510}}).status, 200);
+  EXPECT_EQ(Complete({{"prompt", "x"}, {"max_tokens", 511}}).error()["param"], "max_tokens");
+  EXPECT_EQ(Complete({{"prompt", std::string(600, 'x')}}).error()["param"], "prompt");
+  EXPECT_EQ(Chat({{"messages", {{{"role", "user"}, {"content", std::string(600, 'x')}}}}})
+                .error()["param"],
+            "messages");
 }
 
 TEST_F(Wire, W22_OverloadIs429WithRetryAfter) {
@@ -207,103 +200,6 @@ TEST_F(Wire, W25_UnknownFieldsAreNamedAndCounted) {
   EXPECT_NE(Ask("GET", "/metrics").body.find("ignored_fields_total{model_name=\"tiny\"} 4"),
             std::string::npos);
   EXPECT_FALSE(Chat(ChatBody()).headers.contains("x-slipstream-ignored-fields"));
-}
-
-TEST_F(Wire, HttpBodyOverTheLimit) {
-  config_.max_body_bytes = 1000;
-  StartServer();
-  WireClient client(port());
-  // Larger than socket buffers: the refusal must reach a client that is still sending.
-  const WireResponse r = client.Ask("POST", "/v1/completions", std::string(8 << 20, ' '));
-  EXPECT_EQ(r.status, 413);
-  EXPECT_EQ(r.headers.at("connection"), "close");
-  WireClient chunked(port());
-  chunked.Send("POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
-  chunked.Send("7d0\r\n" + std::string(2000, ' ') + "\r\n0\r\n\r\n");
-  EXPECT_EQ(chunked.Read().status, 413);
-}
-
-TEST_F(Wire, HttpHeaderOverTheLimit) {
-  config_.max_header_bytes = 2000;
-  StartServer();
-  EXPECT_EQ(Ask("GET", "/health", "", "x-long: " + std::string(4000, 'a') + "\r\n").status, 431);
-}
-
-TEST_F(Wire, HttpExpectContinue) {
-  StartServer();
-  WireClient client(port());
-  const std::string body = R"({"prompt":"x"})";
-  client.Send(
-      fmt::format("POST /v1/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
-                  "content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-                  body.size()));
-  ASSERT_TRUE(client.WaitFor("100 Continue\r\n\r\n"));
-  client.Send(body);
-  EXPECT_EQ(client.Read().status, 200);
-}
-
-TEST_F(Wire, HttpGarbageIs400) {
-  StartServer();
-  for (const char* text : {"hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
-                           "POST /v1/completions HTTP/1.1\r\ncontent-length: -5\r\n\r\n"}) {
-    WireClient client(port());
-    client.Send(text);
-    const WireResponse r = client.Read();
-    EXPECT_EQ(r.status, 400) << text;
-    EXPECT_TRUE(client.AtEnd());
-  }
-}
-
-TEST_F(Wire, HttpKeepAliveAndPipelining) {
-  StartServer();
-  WireClient client(port());
-  std::string requests;
-  for (int i = 0; i < 20; ++i) {
-    requests += WireClient::Format("POST", "/v1/completions",
-                                   json{{"prompt", "x"}, {"stream", i % 2 == 0}}.dump());
-    requests += WireClient::Format("GET", "/version");
-  }
-  client.Send(requests);
-  for (int i = 0; i < 20; ++i) {
-    EXPECT_EQ(client.Read().status, 200) << i;
-    EXPECT_TRUE(client.Read().json().contains("version"));
-  }
-  client.Send("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-  EXPECT_EQ(client.Read().status, 200);
-  EXPECT_TRUE(client.AtEnd());
-}
-
-TEST_F(Wire, HttpHeadAndHttp10) {
-  StartServer();
-  EXPECT_EQ(Ask("HEAD", "/health").status, 200);
-  WireClient old(port());
-  const std::string body = R"({"prompt":"x","stream":true})";
-  old.Send(fmt::format("POST /v1/completions HTTP/1.0\r\ncontent-length: {}\r\n\r\n{}", body.size(),
-                       body));
-  const WireResponse r = old.Read();
-  EXPECT_FALSE(r.headers.contains("transfer-encoding"));
-  EXPECT_TRUE(r.body.ends_with("data: [DONE]\n\n"));
-}
-
-TEST_F(Wire, HttpTooManyConnections) {
-  config_.max_connections = 2;
-  StartServer();
-  WireClient first(port()), second(port());
-  EXPECT_EQ(first.Ask("GET", "/health").status, 200);
-  EXPECT_EQ(second.Ask("GET", "/health").status, 200);
-  WireClient third(port());
-  EXPECT_EQ(third.Read().status, 503);
-  first.Close();
-  EXPECT_TRUE(Eventually([&] { return Ask("GET", "/health").status == 200; }));
-}
-
-TEST_F(Wire, HttpCors) {
-  config_.cors = true;
-  config_.api_keys = {"secret"};
-  StartServer();
-  const WireResponse r = Ask("OPTIONS", "/v1/chat/completions");
-  EXPECT_EQ(r.status, 204);
-  EXPECT_EQ(r.headers.at("access-control-allow-origin"), "*");
 }
 
 TEST_F(Wire, Models) {

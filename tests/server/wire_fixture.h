@@ -126,6 +126,18 @@ class Wire : public ::testing::Test {
   std::unique_ptr<Server> server_;
 };
 
+inline void ExpectErrorShape(const WireResponse& r) {
+  const json e = r.error();
+  ASSERT_TRUE(e.is_object()) << r.status << " " << r.body;
+  EXPECT_TRUE(e["message"].is_string());
+  EXPECT_FALSE(e["message"].get<std::string>().empty());
+  EXPECT_TRUE(e["type"].is_string());
+  EXPECT_TRUE(e.contains("param"));
+  EXPECT_TRUE(e.contains("code"));
+  EXPECT_EQ(r.headers.at("content-type"), "application/json");
+  EXPECT_TRUE(r.headers.contains("x-request-id"));
+}
+
 // The text of one choice of a chat or completion stream.
 inline std::string StreamedText(const std::vector<json>& events, int index = 0) {
   std::string text;

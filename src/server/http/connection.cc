@@ -42,6 +42,30 @@ HttpResponse ResponseToBrokenRequest(const beast::error_code& ec, const ServerCo
   return ErrorResponse(400, "malformed HTTP request: " + ec.message());
 }
 
+// The path of a request target, without the query: RFC 9112, 3.2. A proxy is sent the absolute
+// form, and every server must take it.
+std::string PathOf(std::string_view target) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!beast::iequals(target.substr(0, scheme.size()), scheme)) continue;
+    target.remove_prefix(scheme.size());
+    target.remove_prefix(std::min(target.find_first_of("/?"), target.size()));
+    if (!target.starts_with('/')) return "/";
+    break;
+  }
+  return std::string(target.substr(0, target.find('?')));
+}
+
+// All transfer codings of a request in one list; empty if there are none.
+std::string TransferCodings(const http::fields& head) {
+  std::string all;
+  const auto [begin, end] = head.equal_range(http::field::transfer_encoding);
+  for (auto it = begin; it != end; ++it) {
+    if (!all.empty()) all += ", ";
+    all += it->value();
+  }
+  return all;
+}
+
 // True for errors of what was sent, false for those of the connection.
 bool IsClientsFault(const beast::error_code& ec) {
   return ec.category() == http::make_error_code(http::error::bad_method).category() &&
@@ -103,11 +127,13 @@ IoTask<void> Connection::Notified() {
 
 void Connection::Notify() { wake_.cancel(); }
 
-IoTask<bool> Connection::AwaitFirstByte() {
-  SetDeadline(context_.config.idle_timeout_seconds);
-  const auto [ec, n] = co_await socket_.async_read_some(in_.prepare(4096), kAwait);
-  in_.commit(n);
-  co_return !ec && !broken_;
+// RFC 9112, 2.2: clients are known to send an empty line after a body.
+bool Connection::SkipEmptyLines() {
+  const auto text = [this] {
+    return std::string_view(static_cast<const char*>(in_.data().data()), in_.size());
+  };
+  while (text().starts_with("\r\n")) in_.consume(2);
+  return !text().empty() && text() != "\r";
 }
 
 IoTask<bool> Connection::ReadRequest() {
@@ -117,7 +143,12 @@ IoTask<bool> Connection::ReadRequest() {
   request_ = HttpRequest();
   request_id_.clear();
   is_head_ = false;
-  if (in_.size() == 0 && !co_await AwaitFirstByte()) co_return false;
+  SetDeadline(context_.config.idle_timeout_seconds);
+  while (!SkipEmptyLines()) {
+    const auto [ec, n] = co_await socket_.async_read_some(in_.prepare(4096), kAwait);
+    in_.commit(n);
+    if (ec || broken_) co_return false;
+  }
 
   state_ = State::kReading;
   SetDeadline(context_.config.header_timeout_seconds);
@@ -133,6 +164,7 @@ IoTask<bool> Connection::ReadRequest() {
   }
   TakeHead(reading);
   CheckHead(reading);
+  if (linger_) co_return true;  // what follows cannot be told apart from a body
   co_return co_await ReadBody(reading);
 }
 
@@ -170,8 +202,7 @@ void Connection::TakeHead(const Reading& reading) {
   const auto& head = reading.parser.get();
   const auto text = [&](http::field name) { return std::string(head[name]); };
   request_.method = std::string(head.method_string());
-  const std::string_view target(head.target().data(), head.target().size());
-  request_.path = std::string(target.substr(0, target.find('?')));
+  request_.path = PathOf({head.target().data(), head.target().size()});
   request_.authorization = text(http::field::authorization);
   request_.content_type = text(http::field::content_type);
   request_.content_encoding = text(http::field::content_encoding);
@@ -188,6 +219,13 @@ void Connection::TakeHead(const Reading& reading) {
 void Connection::CheckHead(const Reading& reading) {
   Router::Match match = context_.router.Find(request_.method, request_.path);
   route_ = match.route;
+  const std::string codings = TransferCodings(reading.parser.get());
+  if (!codings.empty() && !beast::iequals(codings, "chunked")) {
+    // Where the body ends is in a coding that was not undone.
+    return RefuseAndClose(ErrorResponse(
+        501, "transfer-encoding " + codings.substr(0, 100) + " is not supported, only chunked",
+        "unsupported_transfer_encoding"));
+  }
   if (route_ == nullptr && request_.method == "OPTIONS" && context_.config.cors) {
     refusal_ = HttpResponse{204,
                             "",

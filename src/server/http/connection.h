@@ -42,7 +42,8 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   IoTask<void> Serve();
   // True: request_ is read, or refusal_ says why it is not. False: the client is gone.
   IoTask<bool> ReadRequest();
-  IoTask<bool> AwaitFirstByte();
+  // Drops empty lines before a request line; true when something else is there.
+  bool SkipEmptyLines();
   IoTask<bool> ReadBody(Reading& reading);
   // Reads and drops what a refused client still sends, so that it gets to read the answer.
   IoTask<void> Linger();

@@ -1,0 +1,153 @@
+// HTTP itself: limits, framing, targets, connections.
+#include "tests/server/wire_fixture.h"
+
+namespace slipstream::testing {
+namespace {
+
+TEST_F(Wire, HttpBodyOverTheLimit) {
+  config_.max_body_bytes = 1000;
+  StartServer();
+  WireClient client(port());
+  // Larger than socket buffers: the refusal must reach a client that is still sending.
+  const WireResponse r = client.Ask("POST", "/v1/completions", std::string(8 << 20, ' '));
+  EXPECT_EQ(r.status, 413);
+  EXPECT_EQ(r.headers.at("connection"), "close");
+  WireClient chunked(port());
+  chunked.Send("POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+  chunked.Send("7d0\r\n" + std::string(2000, ' ') + "\r\n0\r\n\r\n");
+  EXPECT_EQ(chunked.Read().status, 413);
+}
+
+TEST_F(Wire, HttpHeaderOverTheLimit) {
+  config_.max_header_bytes = 2000;
+  StartServer();
+  EXPECT_EQ(Ask("GET", "/health", "", "x-long: " + std::string(4000, 'a') + "\r\n").status, 431);
+}
+
+TEST_F(Wire, HttpExpectContinue) {
+  StartServer();
+  WireClient client(port());
+  const std::string body = R"({"prompt":"x"})";
+  client.Send(
+      fmt::format("POST /v1/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+                  "content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                  body.size()));
+  ASSERT_TRUE(client.WaitFor("100 Continue\r\n\r\n"));
+  client.Send(body);
+  EXPECT_EQ(client.Read().status, 200);
+}
+
+TEST_F(Wire, HttpGarbageIs400) {
+  StartServer();
+  for (const char* text : {"hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
+                           "POST /v1/completions HTTP/1.1\r\ncontent-length: -5\r\n\r\n"}) {
+    WireClient client(port());
+    client.Send(text);
+    const WireResponse r = client.Read();
+    EXPECT_EQ(r.status, 400) << text;
+    EXPECT_TRUE(client.AtEnd());
+  }
+}
+
+TEST_F(Wire, HttpAbsoluteFormOfATarget) {
+  StartServer();
+  for (const char* target :
+       {"http://host/version", "HTTP://host:80/version?x=/y", "https://user@host/version"}) {
+    EXPECT_EQ(Ask("GET", target).status, 200) << target;
+  }
+  for (const char* target : {"http://host", "http://host?x=/version", "ftp://host/version"}) {
+    EXPECT_EQ(Ask("GET", target).status, 404) << target;
+  }
+}
+
+TEST_F(Wire, HttpEmptyLinesBeforeARequestLine) {
+  StartServer();
+  WireClient client(port());
+  for (const char* lines : {"\r\n", "\r\n\r\n", ""}) {
+    client.Send(lines);
+    EXPECT_EQ(client.Ask("GET", "/version").status, 200);
+  }
+  client.Send("\r");
+  EXPECT_EQ(Ask("GET", "/version").status, 200);  // the half line has had time to arrive
+  client.Send("\n");
+  EXPECT_EQ(client.Ask("GET", "/version").status, 200);
+  client.Send("\rGET /version HTTP/1.1\r\n\r\n");
+  EXPECT_EQ(client.Read().status, 400);
+}
+
+TEST_F(Wire, HttpTransferCodingsButChunkedAre501) {
+  StartServer();
+  for (const char* codings :
+       {"transfer-encoding: gzip, chunked", "transfer-encoding: gzip\r\ntransfer-encoding: chunked",
+        "transfer-encoding: gzip", "transfer-encoding: chunked, chunked"}) {
+    WireClient client(port());
+    client.Send(fmt::format("POST /v1/completions HTTP/1.1\r\nhost: x\r\n{}\r\n\r\n", codings));
+    client.Send("e\r\n{\"prompt\":\"x\"}\r\n0\r\n\r\n");
+    const WireResponse r = client.Read();
+    EXPECT_EQ(r.status, 501) << codings;
+    ExpectErrorShape(r);
+    const std::string named =
+        std::string(codings).find("gzip") != std::string::npos ? "gzip" : "chunked";
+    EXPECT_NE(r.body.find(named), std::string::npos) << r.body;
+    EXPECT_TRUE(client.AtEnd()) << codings;
+  }
+  WireClient client(port());
+  client.Send("POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: Chunked\r\n\r\n");
+  client.Send("e\r\n{\"prompt\":\"x\"}\r\n0\r\n\r\n");
+  EXPECT_EQ(client.Read().status, 200);
+}
+
+TEST_F(Wire, HttpKeepAliveAndPipelining) {
+  StartServer();
+  WireClient client(port());
+  std::string requests;
+  for (int i = 0; i < 20; ++i) {
+    requests += WireClient::Format("POST", "/v1/completions",
+                                   json{{"prompt", "x"}, {"stream", i % 2 == 0}}.dump());
+    requests += WireClient::Format("GET", "/version");
+  }
+  client.Send(requests);
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(client.Read().status, 200) << i;
+    EXPECT_TRUE(client.Read().json().contains("version"));
+  }
+  client.Send("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+  EXPECT_EQ(client.Read().status, 200);
+  EXPECT_TRUE(client.AtEnd());
+}
+
+TEST_F(Wire, HttpHeadAndHttp10) {
+  StartServer();
+  EXPECT_EQ(Ask("HEAD", "/health").status, 200);
+  WireClient old(port());
+  const std::string body = R"({"prompt":"x","stream":true})";
+  old.Send(fmt::format("POST /v1/completions HTTP/1.0\r\ncontent-length: {}\r\n\r\n{}", body.size(),
+                       body));
+  const WireResponse r = old.Read();
+  EXPECT_FALSE(r.headers.contains("transfer-encoding"));
+  EXPECT_TRUE(r.body.ends_with("data: [DONE]\n\n"));
+}
+
+TEST_F(Wire, HttpTooManyConnections) {
+  config_.max_connections = 2;
+  StartServer();
+  WireClient first(port()), second(port());
+  EXPECT_EQ(first.Ask("GET", "/health").status, 200);
+  EXPECT_EQ(second.Ask("GET", "/health").status, 200);
+  WireClient third(port());
+  EXPECT_EQ(third.Read().status, 503);
+  first.Close();
+  EXPECT_TRUE(Eventually([&] { return Ask("GET", "/health").status == 200; }));
+}
+
+TEST_F(Wire, HttpCors) {
+  config_.cors = true;
+  config_.api_keys = {"secret"};
+  StartServer();
+  const WireResponse r = Ask("OPTIONS", "/v1/chat/completions");
+  EXPECT_EQ(r.status, 204);
+  EXPECT_EQ(r.headers.at("access-control-allow-origin"), "*");
+}
+
+}  // namespace
+}  // namespace slipstream::testing

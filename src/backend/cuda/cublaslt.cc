@@ -1,0 +1,260 @@
+#include "backend/cuda/cublaslt.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "backend/cuda/cublaslt_library.h"
+
+namespace slipstream {
+namespace {
+
+constexpr int kMaxCandidates = 16;
+
+Error StatusError(ErrorCode code, const char* what, const MatMulArgs& a, cublasStatus_t status) {
+  return {code,
+          std::string("cuBLASLt ") + what + " failed with status " + std::to_string(status) +
+              " for m=" + std::to_string(a.m) + " n=" + std::to_string(a.n) +
+              " k=" + std::to_string(a.k) + " " + NameOf(a.dtype) + " to " + NameOf(a.y_dtype),
+          {}};
+}
+
+cudaDataType CudaType(DType t) {
+  switch (t) {
+    case DType::kBF16:
+      return CUDA_R_16BF;
+    case DType::kF16:
+      return CUDA_R_16F;
+    default:
+      return CUDA_R_32F;
+  }
+}
+
+// Products of up to this many tokens share an algorithm: one that was asked for the largest of a
+// range has the workspace for all of it.
+int64_t RangeOf(int64_t m) {
+  int64_t step = 1;
+  if (m <= 16) {
+    while (step < m) step *= 2;
+    return step;
+  }
+  step = m <= 64 ? 16 : m <= 256 ? 32 : m <= 1024 ? 128 : 512;
+  return (m + step - 1) / step * step;
+}
+
+using Key = std::tuple<int64_t, int64_t, int64_t, DType, DType, bool, int64_t, int64_t, int64_t>;
+Key KeyOf(const MatMulArgs& a, int64_t m) {
+  return {m, a.n, a.k, a.dtype, a.y_dtype, a.bias != nullptr, a.x_stride, a.w_stride, a.y_stride};
+}
+
+// What describes one product to the library. Column-major there: y^T = (W^T)^T x^T.
+class Descriptors {
+ public:
+  Descriptors(const CublasLtLibrary& lt, const MatMulArgs& a, int64_t m) : lt_(lt) {
+    const cudaDataType in = CudaType(a.dtype), out = CudaType(a.y_dtype);
+    const cublasOperation_t transposed = CUBLAS_OP_T;
+    Try(lt.cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    if (ok()) Set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
+    if (ok() && a.bias) {
+      Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, a.bias);
+      Set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(out));
+    }
+    if (ok()) Try(lt.cublasLtMatrixLayoutCreate(&w, in, a.k, a.n, a.w_stride));
+    if (ok()) Try(lt.cublasLtMatrixLayoutCreate(&x, in, a.k, m, a.x_stride));
+    if (ok()) Try(lt.cublasLtMatrixLayoutCreate(&y, out, a.n, m, a.y_stride));
+  }
+  Descriptors(const Descriptors&) = delete;
+  Descriptors& operator=(const Descriptors&) = delete;
+  ~Descriptors() {
+    if (y) lt_.cublasLtMatrixLayoutDestroy(y);
+    if (x) lt_.cublasLtMatrixLayoutDestroy(x);
+    if (w) lt_.cublasLtMatrixLayoutDestroy(w);
+    if (product) lt_.cublasLtMatmulDescDestroy(product);
+  }
+
+  bool ok() const { return status == CUBLAS_STATUS_SUCCESS; }
+
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  cublasLtMatmulDesc_t product = nullptr;
+  cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
+
+ private:
+  void Try(cublasStatus_t s) {
+    if (ok()) status = s;
+  }
+  template <typename T>
+  void Set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    Try(lt_.cublasLtMatmulDescSetAttribute(product, attribute, &value, sizeof(value)));
+  }
+  const CublasLtLibrary& lt_;
+};
+
+// cudaEvent_t pair that frees itself.
+struct Stopwatch {
+  Stopwatch() {
+    cudaEventCreate(&begin);
+    cudaEventCreate(&end);
+  }
+  ~Stopwatch() {
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+  }
+  cudaEvent_t begin = nullptr, end = nullptr;
+};
+
+}  // namespace
+
+class CublasLt::Impl {
+ public:
+  Impl(const CublasLtLibrary& lt, void* workspace, size_t workspace_bytes)
+      : lt_(lt), workspace_(workspace), workspace_bytes_(workspace_bytes) {}
+  ~Impl() {
+    if (handle_) lt_.cublasLtDestroy(handle_);
+  }
+
+  Status Start() {
+    const cublasStatus_t status = lt_.cublasLtCreate(&handle_);
+    if (status == CUBLAS_STATUS_SUCCESS) return {};
+    return Fail(ErrorCode::kUnavailable,
+                "cuBLASLt does not start: status " + std::to_string(status));
+  }
+
+  Status MatMul(const MatMulArgs& a, cudaStream_t stream) {
+    auto at = algorithms_.find(KeyOf(a, a.m));  // an algorithm for this very m, if one was needed
+    if (at != algorithms_.end()) return Run(a, at->second, stream);
+    const int64_t range = RangeOf(a.m);
+    at = algorithms_.find(KeyOf(a, range));
+    if (at == algorithms_.end()) {
+      SLIP_ASSIGN_OR_RETURN(const Candidates best, Ask(a, range, 1));
+      at = algorithms_.emplace(KeyOf(a, range), best.front()).first;
+    }
+    Status done = Run(a, at->second, stream);
+    if (done || range == a.m) return done;
+    // The range's algorithm does not fit this m.
+    SLIP_ASSIGN_OR_RETURN(const Candidates exact, Ask(a, a.m, 1));
+    at = algorithms_.emplace(KeyOf(a, a.m), exact.front()).first;
+    return Run(a, at->second, stream);
+  }
+
+  Status Tune(const MatMulArgs& a, std::span<const void* const> weights, cudaStream_t stream,
+              int candidates) {
+    const int64_t range = RangeOf(a.m);
+    SLIP_ASSIGN_OR_RETURN(const Candidates all, Ask(a, range, candidates));
+    Stopwatch watch;
+    float best_ms = 0;
+    const cublasLtMatmulAlgo_t* best = nullptr;
+    for (const cublasLtMatmulAlgo_t& algorithm : all) {
+      float ms = 0;
+      if (!Time(a, algorithm, weights, stream, watch, &ms)) continue;
+      if (!best || ms < best_ms) best = &algorithm, best_ms = ms;
+    }
+    if (!best) {
+      return tl::unexpected(
+          StatusError(ErrorCode::kUnimplemented, "tuning", a, CUBLAS_STATUS_NOT_SUPPORTED));
+    }
+    algorithms_[KeyOf(a, range)] = *best;
+    return {};
+  }
+
+ private:
+  using Candidates = std::vector<cublasLtMatmulAlgo_t>;
+
+  // The library's first choices for `m` tokens, best first; at least one.
+  Result<Candidates> Ask(const MatMulArgs& a, int64_t m, int count) {
+    const Descriptors d(lt_, a, m);
+    if (!d.ok()) {
+      return tl::unexpected(StatusError(ErrorCode::kInternal, "description", a, d.status));
+    }
+    cublasLtMatmulPreference_t preference = nullptr;
+    cublasStatus_t status = lt_.cublasLtMatmulPreferenceCreate(&preference);
+    const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+      if (status == CUBLAS_STATUS_SUCCESS) {
+        status =
+            lt_.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value));
+      }
+    };
+    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{workspace_bytes_});
+    for (const auto attribute :
+         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+      set(attribute, uint32_t{16});
+    }
+    std::array<cublasLtMatmulHeuristicResult_t, kMaxCandidates> found{};
+    int num_found = 0;
+    if (status == CUBLAS_STATUS_SUCCESS) {
+      status = lt_.cublasLtMatmulAlgoGetHeuristic(handle_, d.product, d.w, d.x, d.y, d.y,
+                                                  preference, std::min(count, kMaxCandidates),
+                                                  found.data(), &num_found);
+    }
+    if (preference) lt_.cublasLtMatmulPreferenceDestroy(preference);
+    Candidates algorithms;
+    for (int i = 0; i < num_found; ++i) {
+      if (found[i].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(found[i].algo);
+    }
+    if (algorithms.empty()) {
+      return tl::unexpected(
+          StatusError(ErrorCode::kUnimplemented, "search for an algorithm", a, status));
+    }
+    return algorithms;
+  }
+
+  Status Run(const MatMulArgs& a, const cublasLtMatmulAlgo_t& algorithm, cudaStream_t stream) {
+    const Descriptors d(lt_, a, a.m);
+    if (!d.ok()) {
+      return tl::unexpected(StatusError(ErrorCode::kInternal, "description", a, d.status));
+    }
+    const float one = 1.0f, zero = 0.0f;
+    const cublasStatus_t status =
+        lt_.cublasLtMatmul(handle_, d.product, &one, a.w, d.w, a.x, d.x, &zero, a.y, d.y, a.y, d.y,
+                           &algorithm, workspace_, workspace_bytes_, stream);
+    if (status == CUBLAS_STATUS_SUCCESS) return {};
+    return tl::unexpected(StatusError(ErrorCode::kInternal, "launch", a, status));
+  }
+
+  bool Time(MatMulArgs a, const cublasLtMatmulAlgo_t& algorithm,
+            std::span<const void* const> weights, cudaStream_t stream, const Stopwatch& watch,
+            float* ms) {
+    constexpr int kWarm = 3, kTimed = 12;
+    for (int i = 0; i < kWarm + kTimed; ++i) {
+      if (i == kWarm) cudaEventRecord(watch.begin, stream);
+      if (!weights.empty()) a.w = weights[i % weights.size()];
+      if (!Run(a, algorithm, stream)) return false;
+    }
+    cudaEventRecord(watch.end, stream);
+    return cudaEventSynchronize(watch.end) == cudaSuccess &&
+           cudaEventElapsedTime(ms, watch.begin, watch.end) == cudaSuccess;
+  }
+
+  const CublasLtLibrary& lt_;
+  cublasLtHandle_t handle_ = nullptr;
+  void* workspace_;
+  size_t workspace_bytes_;
+  std::map<Key, cublasLtMatmulAlgo_t> algorithms_;
+};
+
+CublasLt::CublasLt(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+CublasLt::CublasLt(CublasLt&&) noexcept = default;
+CublasLt& CublasLt::operator=(CublasLt&&) noexcept = default;
+CublasLt::~CublasLt() = default;
+
+Result<CublasLt> CublasLt::Create(void* workspace, size_t workspace_bytes) {
+  SLIP_ASSIGN_OR_RETURN(const CublasLtLibrary* library, LoadCublasLt());
+  auto impl = std::make_unique<Impl>(*library, workspace, workspace_bytes);
+  SLIP_RETURN_IF_ERROR(impl->Start());
+  return CublasLt(std::move(impl));
+}
+
+Status CublasLt::MatMul(const MatMulArgs& args, cudaStream_t stream) {
+  return impl_->MatMul(args, stream);
+}
+
+Status CublasLt::Tune(const MatMulArgs& args, std::span<const void* const> weights,
+                      cudaStream_t stream, int candidates) {
+  return impl_->Tune(args, weights, stream, candidates);
+}
+
+}  // namespace slipstream

@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "backend/cuda/cublaslt_library.h"
+#include "kernels/cuda/gemm/round_bias.h"
 
 namespace slipstream {
 namespace {
 
 constexpr int kMaxCandidates = 16;
+constexpr size_t kBiasBytes = size_t{1} << 20;  // the front of the workspace
 
 Error StatusError(ErrorCode code, const char* what, const MatMulArgs& a, cublasStatus_t status) {
   return {code,
@@ -50,17 +52,26 @@ Key KeyOf(const MatMulArgs& a, int64_t m) {
   return {m, a.n, a.k, a.dtype, a.y_dtype, a.bias != nullptr, a.x_stride, a.w_stride, a.y_stride};
 }
 
+MatMulArgs WithStrides(MatMulArgs a) {
+  if (a.x_stride == 0) a.x_stride = a.k;
+  if (a.w_stride == 0) a.w_stride = a.k;
+  if (a.y_stride == 0) a.y_stride = a.n;
+  return a;
+}
+
 // What describes one product to the library. Column-major there: y^T = (W^T)^T x^T.
 class Descriptors {
  public:
-  Descriptors(const CublasLtLibrary& lt, const MatMulArgs& a, int64_t m) : lt_(lt) {
+  // `bias`: in y_dtype, or null.
+  Descriptors(const CublasLtLibrary& lt, const MatMulArgs& a, int64_t m, const void* bias)
+      : lt_(lt) {
     const cudaDataType in = CudaType(a.dtype), out = CudaType(a.y_dtype);
     const cublasOperation_t transposed = CUBLAS_OP_T;
     Try(lt.cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     if (ok()) Set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
-    if (ok() && a.bias) {
+    if (ok() && bias) {
       Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, a.bias);
+      Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
       Set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(out));
     }
     if (ok()) Try(lt.cublasLtMatrixLayoutCreate(&w, in, a.k, a.n, a.w_stride));
@@ -111,7 +122,10 @@ struct Stopwatch {
 class CublasLt::Impl {
  public:
   Impl(const CublasLtLibrary& lt, void* workspace, size_t workspace_bytes)
-      : lt_(lt), workspace_(workspace), workspace_bytes_(workspace_bytes) {}
+      : lt_(lt),
+        bias_(workspace),
+        workspace_(static_cast<std::byte*>(workspace) + kBiasBytes),
+        workspace_bytes_(workspace_bytes - kBiasBytes) {}
   ~Impl() {
     if (handle_) lt_.cublasLtDestroy(handle_);
   }
@@ -163,9 +177,14 @@ class CublasLt::Impl {
  private:
   using Candidates = std::vector<cublasLtMatmulAlgo_t>;
 
+  // The library adds a bias of the type of y alone.
+  const void* BiasOf(const MatMulArgs& a) const {
+    return !a.bias || a.y_dtype == DType::kF32 ? static_cast<const void*>(a.bias) : bias_;
+  }
+
   // The library's first choices for `m` tokens, best first; at least one.
   Result<Candidates> Ask(const MatMulArgs& a, int64_t m, int count) {
-    const Descriptors d(lt_, a, m);
+    const Descriptors d(lt_, a, m, BiasOf(a));
     if (!d.ok()) {
       return tl::unexpected(StatusError(ErrorCode::kInternal, "description", a, d.status));
     }
@@ -203,9 +222,16 @@ class CublasLt::Impl {
   }
 
   Status Run(const MatMulArgs& a, const cublasLtMatmulAlgo_t& algorithm, cudaStream_t stream) {
-    const Descriptors d(lt_, a, a.m);
+    const Descriptors d(lt_, a, a.m, BiasOf(a));
     if (!d.ok()) {
       return tl::unexpected(StatusError(ErrorCode::kInternal, "description", a, d.status));
+    }
+    if (a.bias && a.y_dtype != DType::kF32) {
+      const size_t bytes = a.n * sizeof(uint16_t);
+      if (bytes > kBiasBytes ||
+          kernels::RoundBias(a.bias, a.n, a.y_dtype, bias_, stream) != kernels::KernelStatus::kOk) {
+        return tl::unexpected(StatusError(ErrorCode::kInternal, "bias", a, CUBLAS_STATUS_SUCCESS));
+      }
     }
     const float one = 1.0f, zero = 0.0f;
     const cublasStatus_t status =
@@ -231,30 +257,32 @@ class CublasLt::Impl {
 
   const CublasLtLibrary& lt_;
   cublasLtHandle_t handle_ = nullptr;
-  void* workspace_;
+  void* bias_;
+  std::byte* workspace_;
   size_t workspace_bytes_;
   std::map<Key, cublasLtMatmulAlgo_t> algorithms_;
 };
 
 CublasLt::CublasLt(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-CublasLt::CublasLt(CublasLt&&) noexcept = default;
-CublasLt& CublasLt::operator=(CublasLt&&) noexcept = default;
 CublasLt::~CublasLt() = default;
 
-Result<CublasLt> CublasLt::Create(void* workspace, size_t workspace_bytes) {
+Result<std::unique_ptr<CublasLt>> CublasLt::Make(void* workspace, size_t workspace_bytes) {
+  if (workspace_bytes < kBiasBytes) {
+    return Internal("the workspace of cuBLASLt must hold at least 1 MiB");
+  }
   SLIP_ASSIGN_OR_RETURN(const CublasLtLibrary* library, LoadCublasLt());
   auto impl = std::make_unique<Impl>(*library, workspace, workspace_bytes);
   SLIP_RETURN_IF_ERROR(impl->Start());
-  return CublasLt(std::move(impl));
+  return std::unique_ptr<CublasLt>(new CublasLt(std::move(impl)));
 }
 
 Status CublasLt::MatMul(const MatMulArgs& args, cudaStream_t stream) {
-  return impl_->MatMul(args, stream);
+  return impl_->MatMul(WithStrides(args), stream);
 }
 
 Status CublasLt::Tune(const MatMulArgs& args, std::span<const void* const> weights,
                       cudaStream_t stream, int candidates) {
-  return impl_->Tune(args, weights, stream, candidates);
+  return impl_->Tune(WithStrides(args), weights, stream, candidates);
 }
 
 }  // namespace slipstream

@@ -22,29 +22,27 @@
 namespace slipstream {
 
 struct MatMulArgs {
-  const void* x = nullptr;  // [m, k] in `dtype`
-  int64_t x_stride = 0;     // elements between rows; so are the other strides
-  const void* w = nullptr;  // [n, k] in `dtype`
-  int64_t w_stride = 0;
-  const void* bias = nullptr;  // [n] in y_dtype, or null
-  void* y = nullptr;           // [m, n] in y_dtype
-  int64_t y_stride = 0;
+  const void* x = nullptr;      // [m, k] in `dtype`
+  const void* w = nullptr;      // [n, k] in `dtype`
+  void* y = nullptr;            // [m, n] in y_dtype
+  const float* bias = nullptr;  // [n] or null; rounded to y_dtype, then added to the f32 sum
   int64_t m = 0, n = 0, k = 0;
   DType dtype = DType::kBF16;    // kBF16 or kF16
   DType y_dtype = DType::kBF16;  // `dtype` or kF32
+  // Elements between rows; 0: rows follow each other.
+  int64_t x_stride = 0, w_stride = 0, y_stride = 0;
 };
 
 class CublasLt {
  public:
   // Loads the library and starts it on the current device. `workspace`: device memory, 256-byte
-  // aligned, that one product at a time uses; 32 MiB serves every algorithm.
-  static Result<CublasLt> Create(void* workspace, size_t workspace_bytes);
-  CublasLt(CublasLt&&) noexcept;
-  CublasLt& operator=(CublasLt&&) noexcept;
+  // aligned, that one product at a time uses; 1 MiB of it holds a bias (n <= 524,288), the library
+  // makes good use of 32 MiB more.
+  static Result<std::unique_ptr<CublasLt>> Make(void* workspace, size_t workspace_bytes);
   ~CublasLt();
 
   // The algorithm is the library's first choice, or Tune's, and is kept per (range of m, n, k,
-  // dtypes, bias). REQUIRES: x, w, y 16-byte aligned.
+  // dtypes, bias, strides). REQUIRES: x, w, y 16-byte aligned.
   Status MatMul(const MatMulArgs& args, cudaStream_t stream);
 
   // Times the library's best `candidates` for such products and keeps the fastest. `weights`:

@@ -32,7 +32,7 @@ struct EngineConfig {
 };
 
 struct RuntimeConfig {
-  int num_threads = 0;            // CPU backend; 0: one per core
+  int num_threads = 0;            // CPU backend, to the processors there are; 0: one per core
   std::string kv_dtype = "auto";  // auto, f32, bf16, f16; auto: f32 on the CPU, else dtype
   std::string device = "cpu";     // cpu or cuda
   int cuda_device = 0;            // which GPU

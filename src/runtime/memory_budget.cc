@@ -7,8 +7,17 @@
 namespace slipstream {
 namespace {
 
-Error TooLong(const KvBudget& budget, const KvDemand& demand, int64_t block_size) {
-  const int64_t fits = budget.num_blocks * block_size;
+Error TooLong(const EngineConfig& engine, const KvBudget& budget, const KvDemand& demand,
+              int64_t blocks_per_sequence) {
+  const int64_t fits = budget.num_blocks * engine.block_size_tokens;
+  if (engine.num_blocks > 0) {
+    return Error{ErrorCode::kResourceExhausted,
+                 "one sequence of " + std::to_string(budget.max_model_len) + " tokens needs " +
+                     std::to_string(blocks_per_sequence) + " KV blocks, but num_blocks is " +
+                     std::to_string(engine.num_blocks) + " (" + std::to_string(fits) +
+                     " tokens); lower max_model_len or raise num_blocks",
+                 "num_blocks"};
+  }
   return Error{ErrorCode::kResourceExhausted,
                "one sequence of " + std::to_string(budget.max_model_len) + " tokens needs " +
                    std::to_string(budget.max_model_len * demand.bytes_per_token) +
@@ -55,7 +64,7 @@ Result<KvBudget> PlanKvBudget(const EngineConfig& engine, const KvDemand& demand
   }
   out.kv_cache_bytes = out.num_blocks * block_bytes;
   if (out.num_blocks < blocks_per_sequence) {
-    return tl::unexpected(TooLong(out, demand, block_size));
+    return tl::unexpected(TooLong(engine, out, demand, blocks_per_sequence));
   }
   return out;
 }

@@ -17,19 +17,28 @@ void AddOffline(CLI::App& bench, Action* action) {
   CLI::App* command = bench.add_subcommand(
       "offline", "Tokens per second of the engine without a server, on random token ids");
   command->add_option("MODEL", o.model.path, "Folder or .gguf file")->required();
-  command->add_option("--threads", o.runtime.num_threads, "The same as --num-threads");
+  command->add_option("--threads", o.runtime.num_threads, "The same as --num-threads")
+      ->check(CLI::Range(0, UsableProcessors()));
   state->options = {
       {"bench", "prompt", "Prompt tokens of each sequence (0: no prompt test)", &o.prompt_tokens, 0,
        1e6},
       {"bench", "gen", "Output tokens of each sequence (0: no decode test)", &o.gen_tokens, 0, 1e6},
-      {"bench", "batch", "Sequences at once", &o.batch, 1, 4096},
-      {"bench", "depth", "Tokens in the context when decoding starts", &o.depth, 0, 1e6},
+      {"bench", "batch", "Sequences at once, in both tests", &o.batch, 1, 4096},
+      {"bench", "depth",
+       "Tokens in the context when decoding starts (0: 1, or with --batch those of --prompt)",
+       &o.depth, 0, 1e6},
       {"bench", "repetitions", "Timed repetitions after one that warms up", &o.repetitions, 1,
        1000},
       {"bench", "csv", "Append rows here", &o.csv},
       {"bench", "commit", "Commit in the rows", &o.commit},
   };
   AppendModelRunOptions(&state->options, &o.model, &o.engine, &o.runtime);
+  o.engine.max_num_seqs = 0;
+  for (Option& option : state->options) {
+    if (option.key != "max_num_seqs") continue;
+    option.min = 0;
+    option.help += " (0: enough for --batch)";
+  }
   AddOptions(*command, &state->options);
   command->callback([state, action] {
     *action = [state] {

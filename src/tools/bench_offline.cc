@@ -112,10 +112,39 @@ Result<BenchRow> BenchPrompt(Engine& engine, const OfflineBenchOptions& o) {
       rates);
 }
 
+// Tokens before the first decoded one.
+int DecodePrompt(const OfflineBenchOptions& o) {
+  if (o.depth > 0) return o.depth;
+  return o.batch > 1 ? std::max(1, o.prompt_tokens) : 1;
+}
+
+// All sequences must run at once from start to end, or the rates mean something else.
+Status CheckBatchFits(const OfflineBenchOptions& o, const ExecutorInfo& info) {
+  if (o.batch > info.max_num_seqs) {
+    return InvalidArgument(
+        fmt::format("--batch {} does not run at once: a step takes {} sequences (--max-num-seqs, "
+                    "--max-batch-tokens)",
+                    o.batch, info.max_num_seqs),
+        "batch");
+  }
+  const int64_t longest = std::max(o.prompt_tokens > 0 ? o.prompt_tokens + 1 : 0,
+                                   o.gen_tokens > 0 ? DecodePrompt(o) + o.gen_tokens + 1 : 0);
+  const int64_t block = info.block_size_tokens;
+  const int64_t blocks = o.batch * ((longest + block - 1) / block);
+  if (blocks > info.num_blocks) {
+    return InvalidArgument(
+        fmt::format("--batch {} with {} tokens each needs {} KV blocks of {} tokens, there are {}: "
+                    "raise --num-blocks or --kv-cache-bytes",
+                    o.batch, longest, blocks, block, info.num_blocks),
+        "num_blocks");
+  }
+  return {};
+}
+
 // Rate between the moment when every sequence has its first token and the last token of all.
 Result<BenchRow> BenchDecode(Engine& engine, const OfflineBenchOptions& o) {
   std::vector<double> rates;
-  const int prompt = o.batch > 1 ? std::max(1, o.prompt_tokens) : std::max(1, o.depth);
+  const int prompt = DecodePrompt(o);
   for (int rep = -1; rep < o.repetitions; ++rep) {
     Round round;
     int64_t start = 0;
@@ -158,12 +187,14 @@ Status AppendCsv(const OfflineBenchOptions& o, const Checkpoint& checkpoint,
 Result<std::vector<BenchRow>> RunOfflineBench(const OfflineBenchOptions& o) {
   EngineConfig config = o.engine;
   config.enable_prefix_caching = false;  // repetitions must not find each other's blocks
-  config.max_num_seqs = std::max(config.max_num_seqs, o.batch);
+  if (config.max_num_seqs == 0)
+    config.max_num_seqs = std::max(EngineConfig().max_num_seqs, o.batch);
   config.max_queued_requests = std::max(config.max_queued_requests, o.batch);
   SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(o.model.path, ToLoadOptions(o.model)));
   SLIP_ASSIGN_OR_RETURN(auto executor, MakeLocalExecutor(*checkpoint, config, o.runtime));
   checkpoint->ReleasePages();
   const auto engine = MakeEngine(config, std::move(executor));
+  SLIP_RETURN_IF_ERROR(CheckBatchFits(o, engine->info()));
   engine->Start();
 
   std::vector<BenchRow> rows;
@@ -173,7 +204,7 @@ Result<std::vector<BenchRow>> RunOfflineBench(const OfflineBenchOptions& o) {
     return {};
   };
   Status status;
-  if (o.prompt_tokens > 0 && o.batch == 1) status = run(BenchPrompt);
+  if (o.prompt_tokens > 0) status = run(BenchPrompt);
   if (status && o.gen_tokens > 0) status = run(BenchDecode);
   engine->Stop(NowUs());
   if (!status) return tl::unexpected(std::move(status).error());

@@ -13,12 +13,12 @@ namespace slipstream {
 
 struct OfflineBenchOptions {
   ModelOptions model;
-  EngineConfig engine;
+  EngineConfig engine;  // max_num_seqs 0: enough for `batch`
   RuntimeConfig runtime;
   int prompt_tokens = 512;  // of each sequence; 0: skip the prompt test
   int gen_tokens = 128;     // of each sequence; 0: skip the decode test
   int batch = 1;            // sequences at once
-  int depth = 0;            // tokens already in the context when decoding starts
+  int depth = 0;  // tokens in the context when decoding starts; 0: prompt_tokens if batch > 1, or 1
   int repetitions = 5;
   std::string csv;  // append rows here
   std::string commit = "unknown";

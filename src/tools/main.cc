@@ -1,4 +1,7 @@
+#include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "tools/commands.h"
@@ -6,6 +9,21 @@
 #ifndef SLIPSTREAM_VERSION
 #define SLIPSTREAM_VERSION "unknown"
 #endif
+
+namespace slipstream {
+namespace {
+
+// "serv" of `slipstream serv`: CLI11 says only that a command is missing.
+std::string UnknownCommand(const CLI::App& app) {
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  if (at->get_require_subcommand_min() == 0) return {};
+  const std::vector<std::string> rest = app.remaining(true);
+  return rest.empty() ? std::string() : rest.front();
+}
+
+}  // namespace
+}  // namespace slipstream
 
 int main(int argc, char** argv) {
   using namespace slipstream;
@@ -25,6 +43,14 @@ int main(int argc, char** argv) {
   AddDevices(app, &action);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& e) {
+    if (const std::string word = UnknownCommand(app); !word.empty()) {
+      const char* kind = word.starts_with('-') ? "option" : "command";
+      std::fprintf(stderr, "There is no %s %s\nRun with --help for more information.\n", kind,
+                   word.c_str());
+      return e.get_exit_code();
+    }
+    return app.exit(e);
   } catch (const CLI::ParseError& e) {
     return app.exit(e);
   }

@@ -1,5 +1,10 @@
 #include "tools/options.h"
 
+#include <sched.h>
+
+#include <algorithm>
+#include <thread>
+
 namespace slipstream {
 namespace {
 
@@ -49,7 +54,9 @@ std::vector<Option> EngineOptionTable(EngineConfig* c) {
 
 std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
   return {
-      {"runtime", "num_threads", "CPU worker threads (0: one per core)", &c->num_threads, 0, 1024},
+      {"runtime", "num_threads",
+       "CPU worker threads (0: one per core; at most the processors this process may use)",
+       &c->num_threads, 0, static_cast<double>(UsableProcessors())},
       {"runtime",
        "kv_dtype",
        "Element type of the KV cache",
@@ -75,6 +82,14 @@ std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
 }
 
 }  // namespace
+
+int UsableProcessors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  // More processors than the set has room for.
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
 
 void AppendModelRunOptions(std::vector<Option>* options, ModelOptions* model, EngineConfig* engine,
                            RuntimeConfig* runtime) {

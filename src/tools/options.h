@@ -15,6 +15,10 @@ struct ModelOptions {
   std::string dummy_dtype = "bf16";
 };
 
+// Processors that this process may run on. Workers spin between ops, so more of them than that only
+// take each other's time: num_threads goes no further.
+int UsableProcessors();
+
 // Appends what every command that runs a model takes. The targets must outlive `options`.
 void AppendModelRunOptions(std::vector<Option>* options, ModelOptions* model, EngineConfig* engine,
                            RuntimeConfig* runtime);

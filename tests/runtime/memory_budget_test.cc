@@ -36,6 +36,16 @@ TEST(MemoryBudgetTest, OneFullSequenceMustFit) {
   EXPECT_TRUE(PlanKvBudget({.kv_cache_bytes = 16'000, .max_model_len = 160}, kDemand));
 }
 
+TEST(MemoryBudgetTest, TooFewBlocksAreCalledByTheirOption) {
+  const auto got = PlanKvBudget({.num_blocks = 10}, kDemand);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().param, "num_blocks");
+  EXPECT_EQ(got.error().message.find("kv_cache_bytes"), std::string::npos) << got.error().message;
+  for (const char* word : {"63 KV blocks", "num_blocks is 10", "160 tokens", "raise num_blocks"}) {
+    EXPECT_NE(got.error().message.find(word), std::string::npos) << got.error().message;
+  }
+}
+
 TEST(MemoryBudgetTest, MoreThanFreeMemoryIsAnError) {
   const auto got = PlanKvBudget({.num_blocks = 1'000'000}, kDemand);
   ASSERT_FALSE(got);

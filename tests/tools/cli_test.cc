@@ -1,0 +1,81 @@
+// The program's command line: what it says of words, options and measurements it cannot take.
+#include <fmt/core.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+namespace slipstream {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Ran {
+  int code = -1;
+  std::string text;  // stdout and stderr
+};
+
+Ran Slipstream(const std::string& arguments) {
+  Ran ran;
+  const std::string command =
+      fmt::format("{} {} 2>&1", std::getenv("SLIPSTREAM_BINARY"), arguments);
+  FILE* pipe = popen(command.c_str(), "r");
+  char chunk[4096];
+  for (size_t n = 0; (n = std::fread(chunk, 1, sizeof chunk, pipe)) > 0;) ran.text.append(chunk, n);
+  ran.code = pclose(pipe);
+  return ran;
+}
+
+std::string Model() {
+  return fmt::format("{}/tests/fixtures/models/smollm", std::getenv("SLIPSTREAM_SOURCE_DIR"));
+}
+
+TEST(CommandLine, AnUnknownCommandIsNamed) {
+  for (const auto& [arguments, words] : {std::pair{"foo", "no command foo"},
+                                         {"bench foo", "no command foo"},
+                                         {"--foo", "no option --foo"},
+                                         {"bench --foo", "no option --foo"},
+                                         {"", "subcommand is required"},
+                                         {"bench", "subcommand is required"},
+                                         {"serve", "MODEL is required"},
+                                         {"devices foo", "foo"}}) {
+    const Ran ran = Slipstream(arguments);
+    EXPECT_NE(ran.code, 0) << arguments;
+    EXPECT_THAT(ran.text, HasSubstr(words)) << arguments;
+  }
+}
+
+TEST(CommandLine, MoreThreadsThanProcessorsAreRefused) {
+  for (const char* option : {"--num-threads", "--threads"}) {
+    const Ran ran = Slipstream(fmt::format("bench offline {} {} 1000", Model(), option));
+    EXPECT_NE(ran.code, 0);
+    EXPECT_THAT(ran.text, HasSubstr(option));
+    EXPECT_THAT(ran.text, HasSubstr("1000"));
+  }
+}
+
+TEST(BenchOffline, RunsBothTestsOfABatch) {
+  const Ran ran = Slipstream("bench offline " + Model() +
+                             " --batch 3 --prompt 8 --gen 4 --repetitions 1 --num-threads 1");
+  EXPECT_EQ(ran.code, 0) << ran.text;
+  EXPECT_THAT(ran.text, HasSubstr("pp8@3"));
+  EXPECT_THAT(ran.text, HasSubstr("tg4@3"));
+}
+
+TEST(BenchOffline, ABatchThatDoesNotRunAtOnceIsRefused) {
+  const std::string bench = "bench offline " + Model() + " --prompt 8 --gen 4 --repetitions 1 ";
+  const Ran few = Slipstream(bench + "--batch 5 --max-num-seqs 2");
+  EXPECT_NE(few.code, 0);
+  EXPECT_THAT(few.text, HasSubstr("--batch 5"));
+  EXPECT_THAT(few.text, HasSubstr("--max-num-seqs"));
+  EXPECT_THAT(few.text, Not(HasSubstr("tg4@5")));
+  const Ran small = Slipstream(bench + "--batch 5 --num-blocks 4 --max-model-len 32");
+  EXPECT_NE(small.code, 0);
+  EXPECT_THAT(small.text, HasSubstr("--num-blocks"));
+}
+
+}  // namespace
+}  // namespace slipstream

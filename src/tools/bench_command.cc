@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "tools/bench_offline.h"
+#include "tools/bench_step.h"
 #include "tools/commands.h"
 
 namespace slipstream {
@@ -48,12 +49,42 @@ void AddOffline(CLI::App& bench, Action* action) {
   });
 }
 
+struct StepState {
+  StepBenchOptions bench;
+  std::vector<Option> options;
+};
+
+void AddStep(CLI::App& bench, Action* action) {
+  auto state = std::make_shared<StepState>();
+  StepBenchOptions& o = state->bench;
+  o.shapes = {"1x128", "1x8192", "8x1024", "16x1024", "32x1024", "64x1024", "128x1024", "64x4096"};
+  CLI::App* command =
+      bench.add_subcommand("step", "Time of one decode step, without scheduler and server");
+  command->add_option("MODEL", o.model.path, "Folder or .gguf file")->required();
+  command->add_option("--shapes", o.shapes, "BATCHxCONTEXT, separated by commas")->delimiter(',');
+  state->options = {
+      {"bench", "steps", "Timed steps of each shape", &o.steps, 1, 1e6},
+      {"bench", "ceiling_gbs", "Memory bandwidth that the floor assumes", &o.ceiling_gbs, 1, 1e6},
+      {"bench", "csv", "Append rows here", &o.csv},
+      {"bench", "commit", "Commit in the rows", &o.commit},
+  };
+  AppendModelRunOptions(&state->options, &o.model, &o.engine, &o.runtime);
+  AddOptions(*command, &state->options);
+  command->callback([state, action] {
+    *action = [state] {
+      const auto rows = RunStepBench(state->bench);
+      return rows ? 0 : Report(rows.error());
+    };
+  });
+}
+
 }  // namespace
 
 void AddBench(CLI::App& app, Action* action) {
   CLI::App* bench = app.add_subcommand("bench", "Measure the engine on this machine");
   bench->require_subcommand(1);
   AddOffline(*bench, action);
+  AddStep(*bench, action);
   AddPerplexity(*bench, action);
 }
 

@@ -37,9 +37,11 @@ Result<std::shared_ptr<const Tokenizer>> OpenTokenizer(const Checkpoint& checkpo
   return MakeTokenizer(folder.string());
 }
 
-Result<TextStack> OpenTextStack(const Checkpoint& checkpoint, const std::string& template_file) {
+Result<TextStack> OpenTextStack(const Checkpoint& checkpoint, const std::string& template_file,
+                                const std::string& tokenizer) {
   TextStack stack;
-  SLIP_ASSIGN_OR_RETURN(stack.tokenizer, OpenTokenizer(checkpoint));
+  SLIP_ASSIGN_OR_RETURN(stack.tokenizer,
+                        tokenizer.empty() ? OpenTokenizer(checkpoint) : MakeTokenizer(tokenizer));
   SLIP_ASSIGN_OR_RETURN(stack.chat_template,
                         OpenTemplate(*stack.tokenizer, template_file, &stack.template_source));
   return stack;

@@ -21,8 +21,10 @@ struct TextStack {
 // The tokenizer that lies in the checkpoint's file or folder.
 Result<std::shared_ptr<const Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint);
 
-// And its chat template; `template_file`, if not empty, wins over the model's own.
-Result<TextStack> OpenTextStack(const Checkpoint& checkpoint, const std::string& template_file);
+// And its chat template; `template_file`, if not empty, wins over the model's own, and `tokenizer`
+// (a folder or file) over the checkpoint's.
+Result<TextStack> OpenTextStack(const Checkpoint& checkpoint, const std::string& template_file,
+                                const std::string& tokenizer = {});
 
 // The dtype that holds most bytes of the weight matrices, embeddings left out.
 std::string MainDType(const Checkpoint& checkpoint);

@@ -26,7 +26,7 @@ struct State {
   EngineConfig engine;
   RuntimeConfig runtime;
   ServerConfig server;
-  std::string model_name, chat_template_file, worker;
+  std::string model_name, chat_template_file, tokenizer, worker;
   std::string log_level = "info", log_format = "text";
   double drain_seconds = 30;
   double worker_timeout_seconds = 60;
@@ -66,6 +66,8 @@ std::vector<Option> ServeOptionTable(State* s) {
       {"server", "model_name", "Name clients use (empty: the file's)", &s->model_name},
       {"server", "chat_template_file", "Jinja file instead of the model's template",
        &s->chat_template_file},
+      {"server", "tokenizer", "Folder or file of the tokenizer (empty: the model's)",
+       &s->tokenizer},
       {"server", "drain_seconds", "Running requests may finish for so long after SIGTERM",
        &s->drain_seconds, 0, 86400},
       {"server", "worker", "host:port of a `slipstream worker` that runs the steps (empty: here)",
@@ -151,7 +153,8 @@ Status RunServe(State& s) {
   if (s.model_name.empty()) s.model_name = DefaultName(s.model.path);
 
   SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(s.model.path, ToLoadOptions(s.model)));
-  SLIP_ASSIGN_OR_RETURN(const TextStack text, OpenTextStack(*checkpoint, s.chat_template_file));
+  SLIP_ASSIGN_OR_RETURN(const TextStack text,
+                        OpenTextStack(*checkpoint, s.chat_template_file, s.tokenizer));
   SLIP_ASSIGN_OR_RETURN(Backing backing, MakeBacking(s, *checkpoint));
   const ExecutorInfo info = backing.executor->info();
   const auto engine = MakeEngine(s.engine, std::move(backing.executor));

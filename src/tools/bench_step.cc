@@ -1,0 +1,157 @@
+#include "tools/bench_step.h"
+
+#include <fmt/core.h>
+
+#include <charconv>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <utility>
+
+#include "backend/devices.h"
+#include "base/clock.h"
+#include "runtime/local_executor.h"
+
+namespace slipstream {
+namespace {
+
+constexpr int kWarmupSteps = 10;
+
+Result<StepBenchRow> ParseShape(const std::string& text) {
+  StepBenchRow row;
+  const char* end = text.data() + text.size();
+  const auto batch = std::from_chars(text.data(), end, row.batch);
+  const bool has_context = batch.ec == std::errc() && batch.ptr != end && *batch.ptr == 'x' &&
+                           std::from_chars(batch.ptr + 1, end, row.context).ptr == end;
+  if (!has_context || row.batch < 1 || row.batch > 4096 || row.context < 1) {
+    return InvalidArgument(fmt::format("\"{}\" is not BATCHxCONTEXT, such as 8x1024", text),
+                           "shape");
+  }
+  return row;
+}
+
+// `batch` sequences whose next token is at position `position`, each in its own run of blocks.
+ForwardInput DecodeStep(int batch, int position, int blocks_each, int block_size, bool first) {
+  ForwardInput in;
+  in.max_blocks = position / block_size + 1;
+  for (int s = 0; s < batch; ++s) {
+    const int base = s * blocks_each;
+    in.query_start.push_back(s);
+    in.token_ids.push_back(first ? 7 + s : -1 - s);
+    in.positions.push_back(position);
+    in.slot_ids.push_back(int64_t{base + position / block_size} * block_size +
+                          position % block_size);
+    in.kv_len.push_back(position + 1);
+    for (int b = 0; b < in.max_blocks; ++b) in.block_tables.push_back(base + b);
+    in.sample_rows.push_back({.row = s, .slot = s});
+  }
+  in.query_start.push_back(batch);
+  return in;
+}
+
+Status RunSteps(Executor& executor, const StepBenchOptions& o, StepBenchRow* row) {
+  const int block_size = executor.info().block_size_tokens;
+  const int total = kWarmupSteps + o.steps;
+  const int blocks_each = (row->context + total) / block_size + 1;
+  if (int64_t{blocks_each} * row->batch > executor.info().num_blocks) {
+    return Fail(ErrorCode::kResourceExhausted,
+                fmt::format("{} sequences of {} tokens do not fit the KV cache", row->batch,
+                            row->context + total));
+  }
+  auto params = std::make_shared<SamplingParams>();
+  params->temperature = 0;
+  int64_t start_us = 0, submit_us = 0;
+  int in_flight = 0;
+  for (int step = 0; step < total; ++step) {
+    if (step == kWarmupSteps) {
+      for (; in_flight > 0; --in_flight) SLIP_RETURN_IF_ERROR(executor.Collect());
+      start_us = NowUs();
+      submit_us = 0;
+    }
+    ForwardInput in =
+        DecodeStep(row->batch, row->context + step - 1, blocks_each, block_size, step == 0);
+    for (int s = 0; step == 0 && s < row->batch; ++s) {
+      in.slot_updates.push_back({.slot = s, .params = params});
+    }
+    const int64_t begin_us = NowUs();
+    SLIP_RETURN_IF_ERROR(executor.Submit(std::move(in)));
+    submit_us += NowUs() - begin_us;
+    if (++in_flight >= executor.max_in_flight()) {
+      SLIP_RETURN_IF_ERROR(executor.Collect());
+      --in_flight;
+    }
+  }
+  for (; in_flight > 0; --in_flight) SLIP_RETURN_IF_ERROR(executor.Collect());
+  row->ms = static_cast<double>(NowUs() - start_us) * 1e-3 / o.steps;
+  row->host_us = static_cast<double>(submit_us) / o.steps;
+  return {};
+}
+
+// Bytes of the matrices that one step reads, as 16-bit weights; the embedding table only where it
+// is the output projection as well.
+double WeightBytes(const Checkpoint& checkpoint) {
+  double elems = 0;
+  for (const CheckpointTensor& t : checkpoint.tensors()) {
+    if (t.shape.size() != 2) continue;
+    const bool embedding = t.name == "model.embed_tokens.weight";
+    if (embedding && !checkpoint.config().tie_word_embeddings) continue;
+    elems += static_cast<double>(t.shape[0]) * static_cast<double>(t.shape[1]);
+  }
+  return 2 * elems;
+}
+
+double KvBytes(const ModelConfig& c, const StepBenchRow& row, int steps) {
+  const double context = row.context + kWarmupSteps + steps / 2.0;
+  return 2.0 * 2 * static_cast<double>(c.num_layers * c.num_kv_heads * c.head_dim) * row.batch *
+         context;
+}
+
+Status AppendCsv(const StepBenchOptions& o, const std::vector<StepBenchRow>& rows) {
+  std::ofstream out(o.csv, std::ios::app);
+  if (!out) return InvalidArgument(fmt::format("{}: cannot be written", o.csv), "csv");
+  const auto devices = ListCudaDevices();
+  const std::string card =
+      devices && !devices->empty() ? devices->front().name : DescribeCpu().name;
+  char date[16];
+  const std::time_t now = std::time(nullptr);
+  std::strftime(date, sizeof date, "%Y-%m-%d", std::gmtime(&now));
+  const std::string model = o.model.path.substr(o.model.path.find_last_of('/') + 1);
+  for (const StepBenchRow& r : rows) {
+    out << fmt::format("{},{},{},{},{},1,slipstream,{},{},{:.3f},{:.3f}\n", card, date, o.commit,
+                       model, o.runtime.dtype, r.batch, r.context, r.ms, r.share);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<StepBenchRow>> RunStepBench(const StepBenchOptions& o) {
+  std::vector<StepBenchRow> rows;
+  EngineConfig config = o.engine;
+  for (const std::string& shape : o.shapes) {
+    SLIP_ASSIGN_OR_RETURN(const StepBenchRow row, ParseShape(shape));
+    config.max_num_seqs = std::max(config.max_num_seqs, row.batch);
+    config.max_batch_tokens = std::max(config.max_batch_tokens, config.max_num_seqs);
+    config.max_model_len =
+        std::max<int64_t>(config.max_model_len, row.context + kWarmupSteps + o.steps + 1);
+    rows.push_back(row);
+  }
+  const int64_t begin_us = NowUs();
+  SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(o.model.path, ToLoadOptions(o.model)));
+  SLIP_ASSIGN_OR_RETURN(auto executor, MakeLocalExecutor(*checkpoint, config, o.runtime));
+  checkpoint->ReleasePages();
+  std::printf("loaded in %.2f s\n", static_cast<double>(NowUs() - begin_us) * 1e-6);
+  std::printf("%6s %8s %10s %8s %10s\n", "batch", "context", "ms", "share", "submit us");
+  for (StepBenchRow& row : rows) {
+    SLIP_RETURN_IF_ERROR(RunSteps(*executor, o, &row));
+    const double bytes = WeightBytes(*checkpoint) + KvBytes(checkpoint->config(), row, o.steps);
+    row.share = bytes / (o.ceiling_gbs * 1e6) / row.ms;
+    std::printf("%6d %8d %10.3f %7.1f%% %10.1f\n", row.batch, row.context, row.ms, 100 * row.share,
+                row.host_us);
+    std::fflush(stdout);
+  }
+  if (!o.csv.empty()) SLIP_RETURN_IF_ERROR(AppendCsv(o, rows));
+  return rows;
+}
+
+}  // namespace slipstream

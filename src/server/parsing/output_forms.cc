@@ -1,0 +1,176 @@
+#include "server/parsing/output_forms.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <iterator>
+#include <random>
+#include <utility>
+
+#include "server/parsing/reasoning_parser.h"
+#include "server/parsing/tool_forms.h"
+
+namespace slipstream {
+namespace {
+
+template <size_t n>
+Status CheckName(const std::string& name, const char* const (&known)[n], const char* option) {
+  if (std::find(std::begin(known), std::end(known), name) != std::end(known)) return {};
+  std::string list;
+  for (const char* k : known) list += (list.empty() ? "" : ", ") + std::string(k);
+  return InvalidArgument(fmt::format("{} must be one of {}, not \"{}\"", option, list, name),
+                         option);
+}
+
+ToolForm ToolFormOf(const std::string& parser, std::string_view source) {
+  const auto has = [&](std::string_view text) { return source.find(text) != source.npos; };
+  const bool automatic = parser == "auto";
+  if (parser == "hermes") return ToolForm::kHermes;
+  if (parser == "llama") return ToolForm::kLlama;
+  if (parser == "deepseek_v3.1") return ToolForm::kDeepseekBare;
+  if (parser == "deepseek" || (automatic && has(deepseek::kCallBegin))) {
+    return automatic && !has("```json") ? ToolForm::kDeepseekBare : ToolForm::kDeepseek;
+  }
+  if (parser == "mistral" || (automatic && has("[TOOL_CALLS]"))) {
+    return has("[ARGS]") ? ToolForm::kMistralArgs : ToolForm::kMistral;
+  }
+  if (!automatic) return ToolForm::kNone;
+  if (has("<tool_call>") && !has("<function=")) return ToolForm::kHermes;
+  if (has("<|python_tag|>") || (has("<|start_header_id|>") && has("\"parameters\""))) {
+    return ToolForm::kLlama;
+  }
+  return ToolForm::kNone;
+}
+
+// A token of 62^n, from a generator of the thread.
+std::string RandomLetters(int n) {
+  thread_local std::mt19937_64 random{(uint64_t{std::random_device{}()} << 32) |
+                                      std::random_device{}()};
+  constexpr std::string_view kLetters =
+      "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  std::uniform_int_distribution<size_t> one(0, kLetters.size() - 1);
+  std::string out;
+  for (int i = 0; i < n; ++i) out += kLetters[one(random)];
+  return out;
+}
+
+}  // namespace
+
+Result<OutputForms> ChooseOutputForms(const std::string& tool_parser,
+                                      const std::string& reasoning_parser,
+                                      std::string_view chat_template) {
+  SLIP_RETURN_IF_ERROR(CheckName(tool_parser, kToolParsers, "tool_parser"));
+  SLIP_RETURN_IF_ERROR(CheckName(reasoning_parser, kReasoningParsers, "reasoning_parser"));
+  const auto has = [&](std::string_view text) {
+    return chat_template.find(text) != chat_template.npos;
+  };
+  OutputForms forms;
+  forms.tools = ToolFormOf(tool_parser, chat_template);
+  const bool automatic = reasoning_parser == "auto";
+  if (reasoning_parser == "think" || (automatic && has("</think>"))) {
+    forms.think_open = "<think>";
+    forms.think_close = "</think>";
+  } else if (reasoning_parser == "mistral" || (automatic && has("[/THINK]"))) {
+    forms.think_open = "[THINK]";
+    forms.think_close = "[/THINK]";
+  }
+  return forms;
+}
+
+std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputOptions options) {
+  ToolParserOptions tool_options{std::move(options.names), options.parallel};
+  std::unique_ptr<OutputParser> parser;
+  switch (options.tools ? forms.tools : ToolForm::kNone) {
+    case ToolForm::kNone:
+      parser = std::make_unique<PlainParser>();
+      break;
+    case ToolForm::kHermes:
+      parser = MakeHermesParser(std::move(tool_options));
+      break;
+    case ToolForm::kLlama:
+      parser = MakeLlamaParser(std::move(tool_options));
+      break;
+    case ToolForm::kMistral:
+    case ToolForm::kMistralArgs:
+      parser = MakeMistralParser(std::move(tool_options));
+      break;
+    case ToolForm::kDeepseek:
+    case ToolForm::kDeepseekBare:
+      parser = MakeDeepseekParser(std::move(tool_options));
+      break;
+  }
+  if (!forms.reasons()) return parser;
+  return std::make_unique<ReasoningParser>(forms.think_open, forms.think_close,
+                                           options.starts_in_reasoning, std::move(parser));
+}
+
+std::string OpeningOfCall(ToolForm form, const std::string& name) {
+  const auto object = [&](const char* arguments) {
+    return name.empty() ? std::string("{\"name\": \"")
+                        : fmt::format("{{\"name\": \"{}\", \"{}\":", name, arguments);
+  };
+  switch (form) {
+    case ToolForm::kNone:
+      break;
+    case ToolForm::kHermes:
+      return "<tool_call>\n" + object("arguments");
+    case ToolForm::kLlama:
+      return object("parameters");
+    case ToolForm::kMistral:
+      return "[TOOL_CALLS] [" + object("arguments");
+    case ToolForm::kMistralArgs:
+      return "[TOOL_CALLS]" + (name.empty() ? name : name + "[ARGS]");
+    case ToolForm::kDeepseek:
+    case ToolForm::kDeepseekBare: {
+      std::string out;
+      out.append(deepseek::kCallsBegin).append(deepseek::kCallBegin);
+      if (form == ToolForm::kDeepseek) out.append("function").append(deepseek::kSeparator);
+      if (name.empty()) return out;
+      out += name;
+      return form == ToolForm::kDeepseek ? out + "\n```json\n" : out.append(deepseek::kSeparator);
+    }
+  }
+  return {};
+}
+
+bool EndsInReasoning(const OutputForms& forms, std::string_view prompt) {
+  if (!forms.reasons()) return false;
+  const size_t last = prompt.find_last_not_of(" \n\r\t");
+  return last != prompt.npos && prompt.substr(0, last + 1).ends_with(forms.think_open);
+}
+
+std::vector<std::string> MarkersOf(const OutputForms& forms, bool tools) {
+  std::vector<std::string> markers;
+  if (forms.reasons()) markers = {forms.think_open, forms.think_close};
+  const auto add = [&](std::initializer_list<std::string_view> list) {
+    markers.insert(markers.end(), list.begin(), list.end());
+  };
+  switch (tools ? forms.tools : ToolForm::kNone) {
+    case ToolForm::kNone:
+      break;
+    case ToolForm::kHermes:
+      add({"<tool_call>", "</tool_call>"});
+      break;
+    case ToolForm::kLlama:
+      add({"<|python_tag|>"});
+      break;
+    case ToolForm::kMistral:
+    case ToolForm::kMistralArgs:
+      add({"[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"});
+      break;
+    case ToolForm::kDeepseek:
+    case ToolForm::kDeepseekBare:
+      add({deepseek::kCallsBegin, deepseek::kCallsEnd, deepseek::kCallBegin, deepseek::kCallEnd,
+           deepseek::kSeparator});
+      break;
+  }
+  return markers;
+}
+
+std::string NewCallId(ToolForm form) {
+  constexpr int kMistralLetters = 9;  // its templates refuse ids of any other length
+  const bool is_mistral = form == ToolForm::kMistral || form == ToolForm::kMistralArgs;
+  return is_mistral ? RandomLetters(kMistralLetters) : "call_" + RandomLetters(24);
+}
+
+}  // namespace slipstream

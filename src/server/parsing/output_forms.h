@@ -1,0 +1,61 @@
+// Which forms of tool calls and reasoning a model writes, and what follows from that: the parser,
+// the text that opens a call, the tokens that must not be hidden. Plain values, any thread.
+//
+// "auto" reads the model's chat template, since it is there that calls and reasoning of earlier
+// turns are written in the form the model was trained on:
+//   <｜tool▁call▁begin｜> deepseek, [TOOL_CALLS] mistral, <tool_call> hermes (but not where the
+//   template also has <function=, which is another form), <|python_tag|> or <|start_header_id|>
+//   together with "parameters" llama; </think> think, [/THINK] mistral.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "server/parsing/output_parser.h"
+
+namespace slipstream {
+
+enum class ToolForm { kNone, kHermes, kLlama, kMistral, kMistralArgs, kDeepseek, kDeepseekBare };
+
+struct OutputForms {
+  ToolForm tools = ToolForm::kNone;
+  std::string think_open, think_close;  // empty: no reasoning
+
+  bool reasons() const { return !think_close.empty(); }
+};
+
+// Names of settings, for help texts and errors.
+inline constexpr const char* kToolParsers[] = {"auto",    "none",     "hermes",       "llama",
+                                               "mistral", "deepseek", "deepseek_v3.1"};
+inline constexpr const char* kReasoningParsers[] = {"auto", "none", "think", "mistral"};
+
+// kInvalidArgument for names that are not among the above.
+Result<OutputForms> ChooseOutputForms(const std::string& tool_parser,
+                                      const std::string& reasoning_parser,
+                                      std::string_view chat_template);
+
+struct OutputOptions {
+  bool tools = false;              // look for calls
+  std::vector<std::string> names;  // of the request's functions
+  bool parallel = true;            // false: calls after the first are dropped
+  bool starts_in_reasoning = false;
+};
+std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputOptions options);
+
+// The beginning of a call of `name`, or of any function if it is empty, as a prompt's last text: it
+// ends where the model's own next token begins. REQUIRES: form is not kNone
+std::string OpeningOfCall(ToolForm form, const std::string& name);
+
+// Whether the prompt ends after an opening of reasoning that was not closed.
+bool EndsInReasoning(const OutputForms& forms, std::string_view prompt);
+
+// The markers of the forms; those that are special tokens must be decoded as text.
+std::vector<std::string> MarkersOf(const OutputForms& forms, bool tools);
+
+// An id no other call has, in the style the form's chat template asks for.
+std::string NewCallId(ToolForm form);
+
+}  // namespace slipstream

@@ -38,6 +38,25 @@ struct RingSlot {
   }
 };
 
+// Where a unit lies: its tile of W, its tile of tokens, its 64 columns.
+struct UnitCursor {
+  int row_tile, token_tile, k_block;
+
+  __device__ __forceinline__ UnitCursor(const GemmStreamParams& p, int unit) {
+    const int tile = unit / p.k_blocks;
+    k_block = unit - tile * p.k_blocks;
+    row_tile = tile / p.token_tiles;
+    token_tile = tile - row_tile * p.token_tiles;
+  }
+  __device__ __forceinline__ void Next(const GemmStreamParams& p) {
+    if (++k_block < p.k_blocks) return;
+    k_block = 0;
+    if (++token_tile < p.token_tiles) return;
+    token_tile = 0;
+    ++row_tile;
+  }
+};
+
 // The copying warp's first lane: walks the share, weights ahead of tokens while the dependency is
 // open.
 template <typename Traits>
@@ -46,66 +65,80 @@ class StageLoader {
   __device__ StageLoader(const GemmStreamParams& p, const CUtensorMap* weights,
                          const CUtensorMap* tokens, const GemmRing<Traits>& ring, int begin,
                          int end)
-      : p_(p), weights_(weights), tokens_(tokens), ring_(ring), begin_(begin), end_(end) {
+      : p_(p),
+        weights_(weights),
+        tokens_(tokens),
+        ring_(ring),
+        first_(p, begin),
+        rest_(first_),
+        units_(end - begin),
+        ahead_(min(ring.stages, end - begin)) {
     // Weights of a product of one token tile are read once per step: do not displace the rest.
     policy_ = p.token_tiles == 1 ? EvictFirstPolicy() : EvictNormalPolicy();
-    x_policy_ = EvictNormalPolicy();
-    first_ = min(ring.stages, end - begin);
+    token_policy_ = EvictNormalPolicy();
   }
 
   // Fills the ring with weights and asks for a few stages more.
   __device__ __forceinline__ void LoadAhead() {
-    for (int i = 0; i < first_; ++i) {
+    for (int i = 0; i < ahead_; ++i) {
       BarrierArriveExpect(ring_.full + 8 * i, Traits::kStageBytes);
-      Weights(begin_ + i, i);
+      Weights(rest_, i);
+      rest_.Next(p_);
     }
-    const int more = min(end_, begin_ + first_ + p_.prefetch_stages);
-    for (int u = begin_ + first_; u < more; ++u) {
+    UnitCursor more = rest_;
+    const int asked = min(p_.prefetch_stages, units_ - ahead_);
+    for (int i = 0; i < asked; ++i) {
 #pragma unroll
       for (int b = 0; b < Traits::kRowBlocks; ++b) {
-        TensorPrefetchL2(weights_, Column(u), WeightRow(u) + b * kGemmWeightRows);
+        TensorPrefetchL2(weights_, Column(more), Row(more) + b * kGemmWeightRows);
       }
+      more.Next(p_);
     }
   }
 
   // REQUIRES: the dependency has resolved.
   __device__ __forceinline__ void LoadRest() {
-    for (int i = 0; i < first_; ++i) Tokens(begin_ + i, i);
+    for (int i = 0; i < ahead_; ++i) {
+      Tokens(first_, i);
+      first_.Next(p_);
+    }
     RingSlot at;
-    for (int u = begin_ + first_; u < end_; ++u) {
+    for (int i = ahead_; i < units_; ++i) {
       BarrierWait(ring_.empty + 8 * at.slot, at.parity);
       BarrierArriveExpect(ring_.full + 8 * at.slot, Traits::kStageBytes);
-      Weights(u, at.slot);
-      Tokens(u, at.slot);
+      Weights(rest_, at.slot);
+      Tokens(rest_, at.slot);
+      rest_.Next(p_);
       at.Next(ring_.stages);
     }
   }
 
  private:
-  __device__ __forceinline__ int Column(int unit) const { return unit % p_.k_blocks * kGemmBlockK; }
-  __device__ __forceinline__ int WeightRow(int unit) const {
-    return unit / p_.k_blocks / p_.token_tiles * Traits::kTileRows;
+  __device__ __forceinline__ int Column(const UnitCursor& u) const {
+    return u.k_block * kGemmBlockK;
   }
-  __device__ __forceinline__ void Weights(int unit, int slot) const {
+  __device__ __forceinline__ int Row(const UnitCursor& u) const {
+    return u.row_tile * Traits::kTileRows;
+  }
+  __device__ __forceinline__ void Weights(const UnitCursor& u, int slot) const {
 #pragma unroll
     for (int b = 0; b < Traits::kRowBlocks; ++b) {
       TensorCopy(ring_.data + slot * Traits::kStageBytes + b * kGemmWeightRows * kGemmRowBytes,
-                 weights_, Column(unit), WeightRow(unit) + b * kGemmWeightRows,
-                 ring_.full + 8 * slot, policy_);
+                 weights_, Column(u), Row(u) + b * kGemmWeightRows, ring_.full + 8 * slot, policy_);
     }
   }
-  __device__ __forceinline__ void Tokens(int unit, int slot) const {
-    TensorCopy(ring_.data + slot * Traits::kStageBytes + Traits::kWeightBytes, tokens_,
-               Column(unit), unit / p_.k_blocks % p_.token_tiles * Traits::kTokens,
-               ring_.full + 8 * slot, x_policy_);
+  __device__ __forceinline__ void Tokens(const UnitCursor& u, int slot) const {
+    TensorCopy(ring_.data + slot * Traits::kStageBytes + Traits::kWeightBytes, tokens_, Column(u),
+               u.token_tile * Traits::kTokens, ring_.full + 8 * slot, token_policy_);
   }
 
   const GemmStreamParams& p_;
   const CUtensorMap* weights_;
   const CUtensorMap* tokens_;
   const GemmRing<Traits>& ring_;
-  int begin_, end_, first_;
-  uint64_t policy_, x_policy_;
+  UnitCursor first_, rest_;  // the next unit whose tokens, whose weights are loaded
+  int units_, ahead_;
+  uint64_t policy_, token_policy_;
 };
 
 // One stage: four steps of 16 columns for each 64-row block of this warpgroup.

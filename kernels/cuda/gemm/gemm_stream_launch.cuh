@@ -8,13 +8,22 @@
 
 namespace slipstream::kernels {
 
+// All of the L1 as shared memory: an SM cannot change the division while a CTA runs, and the next
+// product's ring is to fit beside this one's.
+template <typename Kernel>
+bool PrepareGemmKernel(Kernel kernel, int shared_limit) {
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_limit) ==
+             cudaSuccess &&
+         cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                              cudaSharedmemCarveoutMaxShared) == cudaSuccess;
+}
+
 template <typename Traits>
 KernelStatus LaunchGemmTraits(const GemmStreamLaunch& launch) {
   const auto kernel = GemmStreamKernel<Traits>;
-  // Once per process: the attribute belongs to the function, not to the launch.
-  static const cudaError_t opted_in = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Traits::kSharedLimit);
-  if (opted_in != cudaSuccess) return KernelStatus::kLaunchFailed;
+  // Once per process: the attributes belong to the function, not to the launch.
+  static const bool prepared = PrepareGemmKernel(kernel, Traits::kSharedLimit);
+  if (!prepared) return KernelStatus::kLaunchFailed;
   GemmStreamParams params = launch.params;
   const int most = Traits::StagesIn(Traits::kSharedLimit);
   const int half = Traits::StagesIn(Traits::kHalfLimit);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <random>
+#include <utility>
 
 #include "base/log.h"
 #include "base/rng.h"
@@ -63,6 +64,9 @@ void EngineCore::Add(Request request, int64_t submit_us) {
     seq->seed = seed + static_cast<uint64_t>(k);
     seq->max_outputs = static_cast<int32_t>(std::min<int64_t>(params.max_tokens, room));
     seq->scores_prompt = k == 0 && params.num_prompt_logprobs >= 0;
+    if (const auto& span = group->request.span_budget) {
+      seq->num_in_span = span->open_token < 0 ? 0 : Sequence::kSpanNotOpen;
+    }
     seq->table = BlockTable(&pool_);
     group->choices.push_back(std::move(seq));
   }
@@ -183,11 +187,16 @@ void EngineCore::Apply(const Batch& batch, StepOutput* output) {
     row += item.num_score_rows + (item.sample ? 1 : 0);
     if (seq->status == SequenceStatus::kFinished) continue;
     // A sequence preempted while the step ran keeps the step's tokens, not its blocks.
-    if (seq->status == SequenceStatus::kRunning) scheduler_.OnComputed(seq, item.end());
+    if (seq->status == SequenceStatus::kRunning) {
+      scheduler_.OnComputed(
+          seq, seq->num_stale > 0 ? std::min(item.end(), seq->stale_from) : item.end());
+    }
     for (int32_t i = 0; i < item.num_score_rows; ++i) {
       seq->group->prompt_logprobs.push_back(std::move(output->tokens[first + i]));
     }
-    if (item.sample) {
+    if (item.sample && seq->num_stale > 0) {
+      --seq->num_stale;
+    } else if (item.sample) {
       Append(seq, std::move(output->tokens[row - 1]));
     } else if (seq->max_outputs == 0 && item.end() == seq->num_prompt()) {
       Finish(seq, FinishReason::kLength);
@@ -227,6 +236,47 @@ void EngineCore::Append(Sequence* seq, SampledToken token) {
     Finish(seq, FinishReason::kStop);
   } else if (num_before + 1 >= seq->max_outputs) {
     Finish(seq, FinishReason::kLength);
+  } else if (seq->num_in_span != Sequence::kSpanDone) [[unlikely]] {
+    TrackSpan(seq, id);
+  }
+}
+
+void EngineCore::TrackSpan(Sequence* seq, int32_t token) {
+  const SpanBudget& span = *seq->group->request.span_budget;
+  if (seq->num_in_span == Sequence::kSpanNotOpen) {
+    if (token == span.open_token) {
+      seq->num_in_span = 0;
+    } else if (static_cast<int32_t>(seq->outputs.size()) >= SpanBudget::kMaxOpening) {
+      seq->num_in_span = Sequence::kSpanDone;
+    }
+  } else if (token == span.close_token) {
+    seq->num_in_span = Sequence::kSpanDone;
+  } else {
+    ++seq->num_in_span;
+  }
+  if (seq->num_in_span >= span.max_tokens) AppendForced(seq);
+}
+
+// The forced tokens become known ones, as those of a prompt are: a step computes them in one piece
+// and samples what follows. What steps in flight sample in their place is ignored, so the result
+// does not depend on how many steps are in flight.
+void EngineCore::AppendForced(Sequence* seq) {
+  seq->num_in_span = Sequence::kSpanDone;
+  seq->num_stale = std::exchange(seq->num_pending, 0);
+  seq->stale_from = seq->known();
+  seq->num_scheduled = std::min(seq->num_scheduled, seq->stale_from);
+  seq->slot_loaded = false;  // the sampler has not seen them
+  const Request& request = seq->group->request;
+  for (const int32_t id : request.span_budget->forced) {
+    seq->outputs.push_back(id);
+    metrics_.generation_tokens_total.Add();
+    TokenEvent* event = NewEvent(seq);
+    event->has_token = true;
+    event->token.token = id;
+    if (request.params->num_logprobs >= 0) event->token.rank = 1;  // of probability one
+    if (static_cast<int32_t>(seq->outputs.size()) >= seq->max_outputs) {
+      return Finish(seq, FinishReason::kLength);
+    }
   }
 }
 

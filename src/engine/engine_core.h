@@ -78,6 +78,8 @@ class EngineCore {
   void Apply(const Batch& batch, StepOutput* output);
   void FailBatch(const Batch& batch, const Error& error);
   void Append(Sequence* seq, SampledToken token);
+  void TrackSpan(Sequence* seq, int32_t token);
+  void AppendForced(Sequence* seq);
   void Finish(Sequence* seq, FinishReason reason, const Error* error = nullptr);
   void AbortGroup(SequenceGroup* group);
   TokenEvent* NewEvent(Sequence* seq);

@@ -70,6 +70,13 @@ Status ValidateRequest(const Request& request, const ExecutorInfo& effective) {
                     effective.max_model_len, num_prompt),
         "prompt");
   }
+  if (const auto& span = request.span_budget) {
+    const auto outside = [&](int32_t id) { return id < 0 || id >= effective.vocab_size; };
+    if (span->forced.empty() || span->max_tokens < (span->open_token < 0 ? 1 : 0) ||
+        std::any_of(span->forced.begin(), span->forced.end(), outside)) {
+      return InvalidArgument("the span budget has no tokens to force, or none to wait for");
+    }
+  }
   for (const int32_t token : request.prompt_ids) {
     if (token < 0 || token >= effective.vocab_size) {
       return InvalidArgument(fmt::format("token id {} is outside the vocabulary of {} tokens",

@@ -52,6 +52,20 @@ class EventSink {
   std::atomic<uint64_t> cancelled_choices_{0};
 };
 
+// Bounds the tokens between two marks of the output, such as <think> and </think>. When so many
+// have come and the closing mark has not, `forced` follows as if it had been sampled: the tokens
+// are events, count as output and are what the next token is sampled from. They fall at the same
+// place whatever the schedule.
+struct SpanBudget {
+  int32_t open_token =
+      -1;  // among the first kMaxOpening outputs; -1: the span begins with the first
+  int32_t close_token = -1;
+  int32_t max_tokens = 0;       // between the marks; at least 1 if the span begins with the first
+  std::vector<int32_t> forced;  // not empty
+
+  static constexpr int32_t kMaxOpening = 4;
+};
+
 struct Request {
   std::string id;
   std::vector<int32_t> prompt_ids;  // not empty
@@ -60,6 +74,7 @@ struct Request {
   int priority = 0;                    // lower runs first
   std::optional<int64_t> deadline_us;  // NowUs() clock; past it: kAbort
   std::string cache_salt;              // separates prefix cache entries
+  std::optional<SpanBudget> span_budget;
   std::shared_ptr<EventSink> sink;
 };
 

@@ -71,22 +71,24 @@ void Scheduler::Schedule(Batch* batch) {
   EmitPrefills(batch);
 }
 
-// Sequences that need one more token and its block, in policy order.
+// Sequences that need one more token, in policy order; they and prompts in progress get the blocks
+// they lack.
 void Scheduler::CollectDecodes() {
   decodes_.clear();
   // Preemption takes from the back of running_, so an index stays valid.
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence* seq = running_[i];
-    if (seq->remaining() != 1 || !seq->wants_more()) continue;
-    if (!ReserveDecodeBlock(seq)) break;
-    decodes_.push_back(seq);
+    if (seq->remaining() < 1 || !seq->wants_more()) continue;
+    if (!ReserveBlocks(seq)) break;
+    if (seq->remaining() == 1) decodes_.push_back(seq);
   }
 }
 
-// False when the sequence itself was the one to give way.
-bool Scheduler::ReserveDecodeBlock(Sequence* seq) {
-  if (seq->num_scheduled < seq->table.size() * limits_.block_size) return true;
-  while (!seq->table.Grow()) {
+// Blocks for tokens that came after admission: the next one, or forced ones. False when the
+// sequence itself was the one to give way.
+bool Scheduler::ReserveBlocks(Sequence* seq) {
+  while (seq->total() > seq->table.size() * limits_.block_size) {
+    if (seq->table.Grow()) continue;
     if (DropSharedPromptsExcept(nullptr)) continue;
     Sequence* victim = running_.back();
     Preempt(victim);

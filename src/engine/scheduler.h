@@ -73,7 +73,7 @@ class Scheduler {
   };
 
   void CollectDecodes();
-  bool ReserveDecodeBlock(Sequence* seq);
+  bool ReserveBlocks(Sequence* seq);
   void Preempt(Sequence* seq);
   void CollectPrefills();
   void AdmitWaiting(int32_t budget);

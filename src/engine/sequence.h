@@ -37,6 +37,12 @@ struct Sequence {
 
   std::vector<int32_t> outputs;
   int32_t num_pending = 0;
+  // Of the request's SpanBudget: tokens since the opening mark, or kSpanNotOpen, kSpanDone.
+  int32_t num_in_span = kSpanDone;
+  // Tokens that steps in flight sampled at places which forced tokens have taken: not used. The
+  // KV of tokens from stale_from on that those steps wrote is void.
+  int32_t num_stale = 0;
+  int32_t stale_from = 0;
   int32_t num_scheduled = 0;
   int32_t num_computed = 0;
   int32_t num_scored = 0;     // prompt tokens whose logprob rows are scheduled
@@ -46,6 +52,8 @@ struct Sequence {
   // State in which it last found too few blocks: nothing has changed until one of these has.
   size_t refused_running = 0;  // running sequences; with none, nothing is refused
   int32_t refused_available = -1;
+
+  static constexpr int32_t kSpanNotOpen = -1, kSpanDone = -2;
 
   int32_t slot = -1;         // sampler slot while running
   bool slot_loaded = false;  // a step has carried the sampler state of this sequence

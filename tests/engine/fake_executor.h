@@ -256,6 +256,7 @@ inline ExpectedOutput Expect(const Request& request, int choice, const ExecutorI
   const int64_t room = info.max_model_len - static_cast<int64_t>(request.prompt_ids.size());
   const int64_t max_outputs = std::min<int64_t>(params.max_tokens, room);
   const uint64_t seed = static_cast<uint64_t>(*params.seed) + static_cast<uint64_t>(choice);
+  int in_span = !request.span_budget ? -2 : request.span_budget->open_token < 0 ? 0 : -1;
   while (static_cast<int64_t>(out.tokens.size()) < max_outputs) {
     const size_t n = out.tokens.size();
     const bool mask = n < static_cast<size_t>(params.min_tokens);
@@ -266,6 +267,22 @@ inline ExpectedOutput Expect(const Request& request, int choice, const ExecutorI
     if (!mask && std::find(stop.begin(), stop.end(), token) != stop.end()) {
       out.finish = FinishReason::kStop;
       return out;
+    }
+    if (in_span == -2) continue;
+    const SpanBudget& span = *request.span_budget;
+    if (in_span == -1) {
+      in_span = token == span.open_token                       ? 0
+                : out.tokens.size() >= SpanBudget::kMaxOpening ? -2
+                                                               : -1;
+    } else {
+      in_span = token == span.close_token ? -2 : in_span + 1;
+    }
+    if (in_span < span.max_tokens) continue;
+    in_span = -2;
+    for (const int32_t forced : span.forced) {
+      if (static_cast<int64_t>(out.tokens.size()) >= max_outputs) break;
+      out.tokens.push_back(forced);
+      h = ExtendHistory(h, forced);
     }
   }
   out.finish = FinishReason::kLength;

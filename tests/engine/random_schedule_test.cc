@@ -116,6 +116,14 @@ class Schedule {
       r.deadline_us = fake_now_us + Pick(0, 60) * 1000;
       s.may_end_early = true;
     }
+    if (Chance(25)) {
+      SpanBudget span;
+      span.open_token = Chance(50) ? -1 : Pick(0, 39);
+      span.close_token = Pick(0, 39);
+      span.max_tokens = Pick(span.open_token < 0 ? 1 : 0, 20);
+      span.forced = RandomTokens(Pick(1, 20));
+      r.span_budget = span;
+    }
     r.sink = s.sink;
     const Status status = ValidateRequest(r, core_->info());
     const int64_t needed =

@@ -135,6 +135,8 @@ class Backend {
   // Whether attention reads and writes a KV cache of this type.
   virtual bool supports_kv_dtype(DType dtype) const { return dtype == DType::kF32; }
   virtual DType default_kv_dtype() const { return DType::kF32; }
+  // Whether free memory is there for the model alone, so that the KV cache may take all of it.
+  virtual bool dedicated_memory() const { return false; }
   // Steps that may be issued before the first one's results are read.
   virtual int max_steps_in_flight() const { return 1; }
   // Tokens that sampling left on the device; null: logits are sampled by the host. A step's token

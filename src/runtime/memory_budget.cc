@@ -51,6 +51,8 @@ Result<KvBudget> PlanKvBudget(const EngineConfig& engine, const KvDemand& demand
     out.num_blocks = engine.num_blocks;
   } else if (engine.kv_cache_bytes > 0) {
     out.num_blocks = engine.kv_cache_bytes / block_bytes;
+  } else if (demand.takes_all) {
+    out.num_blocks = demand.free_bytes / block_bytes;
   } else {
     const int64_t contexts = std::max(1, engine.max_num_seqs / 4);
     out.num_blocks = std::min(contexts * blocks_per_sequence, demand.free_bytes / 3 / block_bytes);

@@ -19,6 +19,7 @@ struct KvDemand {
   int64_t bytes_per_token = 0;
   int64_t model_limit = 0;  // tokens the model was made for
   int64_t free_bytes = 0;
+  bool takes_all = false;  // by default all of free_bytes, not what the machine can well spare
 };
 
 Result<KvBudget> PlanKvBudget(const EngineConfig& engine, const KvDemand& demand);

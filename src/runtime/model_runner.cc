@@ -74,7 +74,8 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
 
   const KvDemand demand{.bytes_per_token = out->model_->kv_bytes_per_token(kv_dtype),
                         .model_limit = config.max_position_embeddings,
-                        .free_bytes = static_cast<int64_t>(out->backend_->free_memory_bytes())};
+                        .free_bytes = static_cast<int64_t>(out->backend_->free_memory_bytes()),
+                        .takes_all = out->backend_->dedicated_memory()};
   SLIP_ASSIGN_OR_RETURN(const KvBudget budget, PlanKvBudget(engine, demand));
   const KvCacheShape shape{.num_layers = config.num_layers,
                            .num_blocks = budget.num_blocks,

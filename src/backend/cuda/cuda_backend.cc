@@ -1,0 +1,254 @@
+// Ops and steps of the CUDA backend. What it does at load time is in cuda_backend_load.cc.
+#include "backend/cuda/cuda_backend.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "kernels/cuda/attention/decode_prefetch.h"
+#include "kernels/cuda/attention/prefill_sm90.h"
+#include "kernels/cuda/cache/kv_write.h"
+#include "kernels/cuda/ops/ops.h"
+
+namespace slipstream {
+namespace {
+
+// Up to this many tokens the streaming product wins over the library's, which reads weights for
+// large tiles of tokens.
+constexpr int64_t kStreamMaxTokens = 128;
+
+kernels::KvCacheView KernelView(const KvLayerView& kv) {
+  const int64_t elem = static_cast<int64_t>(BytesOf(kv.dtype, 1));
+  return {.k = kv.k,
+          .v = kv.v,
+          .dtype = kv.dtype,
+          .layout = kernels::KvLayout::kSwizzled,
+          .block_stride_bytes = kv.block_stride * elem,
+          .head_stride_bytes = kv.head_stride * elem,
+          .num_blocks = 0,
+          .block_size = kv.block_size,
+          .num_kv_heads = kv.num_kv_heads,
+          .head_dim = kv.head_dim};
+}
+
+}  // namespace
+
+void CudaBackend::Check(kernels::KernelStatus status, const char* op) {
+  if (status == kernels::KernelStatus::kOk || !step_error_) return;
+  const char* why = status == kernels::KernelStatus::kInvalidArgument ? "invalid argument"
+                    : status == kernels::KernelStatus::kUnsupported   ? "no kernel for this case"
+                                                                      : "launch failed";
+  const cudaError_t error = cudaGetLastError();
+  step_error_ =
+      Internal(std::string(op) + ": " + why +
+               (error == cudaSuccess ? "" : std::string(", ") + cudaGetErrorString(error)));
+}
+
+// An error that CUDA keeps is one of the device: nothing after it will work.
+Status CudaBackend::TakeError(Status status) {
+  if (!status && cudaStreamQuery(stream_) != cudaSuccess &&
+      cudaStreamQuery(stream_) != cudaErrorNotReady) {
+    fatal_ = true;
+  }
+  return status;
+}
+
+Result<StepRows> CudaBackend::BeginStep(const StepArrays& arrays) {
+  SLIP_CHECK(inputs_ != nullptr, "a step before ReserveStep");
+  step_error_ = {};
+  SLIP_RETURN_IF_ERROR(TakeError(inputs_->Begin(arrays, options_.graphs, stream_)));
+  return inputs_->rows();
+}
+
+Status CudaBackend::IssueStep(const std::function<void()>& ops) {
+  if (!inputs_->recordable()) {
+    ops();
+    return TakeError(step_error_);
+  }
+  const auto issue = [&] {
+    ops();
+    return step_error_;
+  };
+  return TakeError(graphs_.Run(inputs_->rows().tokens, issue, stream_));
+}
+
+void CudaBackend::Embed(const EmbeddingTable& table, std::span<const int32_t>, float scale,
+                        TensorView out) {
+  const auto& t = static_cast<const CudaEmbedding&>(table);
+  Check(kernels::EmbedSm90({.table = t.memory->as<std::byte>(),
+                            .ids = inputs_->token_ids(),
+                            .last_token = sampler_ ? sampler_->last_tokens() : nullptr,
+                            .out = out.data,
+                            .table_dtype = options_.activation_dtype,
+                            .out_dtype = out.dtype,
+                            .num_ids = out.dim(0),
+                            .vocab_size = t.vocab_size,
+                            .hidden = t.hidden,
+                            .num_slots = sampler_ ? sampler_->num_slots() : 0,
+                            .scale = scale},
+                           options_.dependent_launch, stream_),
+        "embedding");
+}
+
+void CudaBackend::MatMul(const Linear& w, TensorView x, TensorView y) {
+  const auto& linear = static_cast<const CudaLinear&>(w);
+  SLIP_CHECK(x.dim(1) == linear.stream.k && y.dim(1) == linear.stream.n && x.dim(0) == y.dim(0));
+  const float* bias = linear.bias ? linear.bias->as<float>() : nullptr;
+  if (x.dim(0) > kStreamMaxTokens && cublas_ != nullptr) {
+    const Status done = cublas_->MatMul({.x = x.data,
+                                         .w = linear.memory->as<std::byte>(),
+                                         .y = y.data,
+                                         .bias = bias,
+                                         .m = x.dim(0),
+                                         .n = linear.stream.n,
+                                         .k = linear.stream.k,
+                                         .dtype = options_.activation_dtype,
+                                         .y_dtype = y.dtype},
+                                        stream_);
+    if (!done && step_error_) step_error_ = done;
+    return;
+  }
+  kernels::GemmStreamArgs args;
+  args.x = x.data;
+  args.x_stride = linear.stream.k;
+  args.bias = bias;
+  args.y = y.data;
+  args.y_stride = linear.stream.n;
+  args.y_dtype = y.dtype;
+  args.m = static_cast<int>(x.dim(0));
+  args.tuning.dependent_launch = options_.dependent_launch;
+  Check(kernels::GemmStreamSm90(linear.stream, args, gemm_workspace_->data(), stream_),
+        "matrix product");
+}
+
+void CudaBackend::RmsNorm(TensorView x, const float* weight, float eps, TensorView out) {
+  Check(kernels::RmsNormSm90({.x = x.data,
+                              .weight = weight,
+                              .out = out.data,
+                              .x_dtype = x.dtype,
+                              .out_dtype = out.dtype,
+                              .rows = x.dim(0),
+                              .cols = x.dim(1),
+                              .eps = eps},
+                             options_.dependent_launch, stream_),
+        "norm");
+}
+
+void CudaBackend::AddRmsNorm(TensorView residual, TensorView delta, const float* weight, float eps,
+                             TensorView out) {
+  Check(kernels::AddRmsNormSm90({.residual = residual.data,
+                                 .delta = delta.data,
+                                 .weight = weight,
+                                 .out = out.data,
+                                 .residual_dtype = residual.dtype,
+                                 .dtype = out.dtype,
+                                 .rows = out.dim(0),
+                                 .cols = out.dim(1),
+                                 .eps = eps},
+                                options_.dependent_launch, stream_),
+        "residual norm");
+}
+
+void CudaBackend::Add(TensorView x, TensorView y) {
+  Check(kernels::AddSm90(x.data, x.dtype, y.data, y.dtype, x.shape.elems(),
+                         options_.dependent_launch, stream_),
+        "add");
+}
+
+void CudaBackend::RopeAndWriteKv(TensorView qkv, int num_heads, const float* q_norm,
+                                 const float* k_norm, float eps, const RopeTable* rope,
+                                 const AttentionBatch&, const KvLayerView& kv) {
+  const int64_t row = qkv.dim(1), q_cols = int64_t{num_heads} * kv.head_dim;
+  auto* base = qkv.as<uint16_t>();
+  kernels::KvWriteParams p;
+  p.q = base;
+  p.k = base + q_cols;
+  p.v = base + q_cols + int64_t{kv.num_kv_heads} * kv.head_dim;
+  p.dtype = qkv.dtype;
+  p.q_token_stride = p.k_token_stride = p.v_token_stride = row;
+  p.kv = KernelView(kv);
+  p.slot_ids = inputs_->slot_ids();
+  p.positions = inputs_->positions();
+  p.q_norm = q_norm;
+  p.k_norm = k_norm;
+  p.norm_eps = eps;
+  p.num_tokens = static_cast<int>(qkv.dim(0));
+  p.num_heads = num_heads;
+  if (rope != nullptr) {
+    p.cos = rope->cos;
+    p.sin = rope->sin;
+    p.rotary_dim = rope->rotary_dim;
+    p.rope = rope->layout == RopeLayout::kNeox ? kernels::RopeStyle::kNeox
+                                               : kernels::RopeStyle::kInterleaved;
+  }
+  Check(kernels::KvWrite(p, options_.dependent_launch, stream_), "KV write");
+}
+
+void CudaBackend::Attention(TensorView qkv, const KvLayerView& kv, const AttentionBatch&,
+                            const AttentionParams& params, TensorView out) {
+  const StepInputs::KindPlan& plan = inputs_->plan(params.sliding_window);
+  kernels::PagedAttentionParams p;
+  p.q = qkv.data;
+  p.out = out.data;
+  p.q_dtype = qkv.dtype;
+  p.q_token_stride = qkv.dim(1);
+  p.out_token_stride = out.dim(1);
+  p.kv = KernelView(kv);
+  p.block_tables = inputs_->block_tables();
+  p.kv_len = inputs_->kv_len();
+  p.num_heads = params.num_heads;
+  p.max_blocks = inputs_->max_blocks();
+  p.scale = params.scale;
+  p.logit_softcap = params.logit_softcap;
+  p.sliding_window = params.sliding_window;
+  if (inputs_->num_decode() > 0) {
+    p.num_seqs = inputs_->num_decode();
+    kernels::DecodeTuning tuning;
+    tuning.dependent_launch = options_.dependent_launch;
+    Check(kernels::DecodePrefetchSm90(p, plan.decode, inputs_->plan_data(plan.decode_at),
+                                      attention_scratch_->data(), tuning, stream_),
+          "decode attention");
+  }
+  if (plan.prefill_items > 0) {
+    p.num_seqs = inputs_->num_seqs();
+    p.query_start = inputs_->query_start();
+    p.max_query_len = 0;
+    Check(kernels::PrefillSm90(p, plan.prefill, inputs_->plan_data(plan.prefill_at),
+                               plan.prefill_items, options_.dependent_launch, stream_),
+          "prefill attention");
+  }
+}
+
+void CudaBackend::GatedActivation(TensorView gate_up, ActivationKind kind, TensorView out) {
+  Check(kernels::GatedActivationSm90({.gate_up = gate_up.data,
+                                      .out = out.data,
+                                      .dtype = out.dtype,
+                                      .rows = out.dim(0),
+                                      .cols = out.dim(1),
+                                      .gelu_tanh = kind == ActivationKind::kGeluTanh},
+                                     options_.dependent_launch, stream_),
+        "gated activation");
+}
+
+void CudaBackend::GatherRows(TensorView x, std::span<const int32_t>, TensorView out) {
+  Check(kernels::GatherRowsSm90(
+            {.x = x.data,
+             .rows = inputs_->logit_rows(),
+             .out = out.data,
+             .num_source_rows = x.dim(0),
+             .num_rows = out.dim(0),
+             .row_bytes = static_cast<int64_t>(BytesOf(x.dtype, static_cast<size_t>(x.dim(1))))},
+            options_.dependent_launch, stream_),
+        "gather");
+}
+
+void CudaBackend::SoftCap(TensorView x, float cap) {
+  Check(
+      kernels::SoftCapSm90(x.as<float>(), x.shape.elems(), cap, options_.dependent_launch, stream_),
+      "soft cap");
+}
+
+Status CudaBackend::Synchronize() {
+  SLIP_RETURN_IF_ERROR(step_error_);
+  return TakeError(CudaOk(cudaStreamSynchronize(stream_), "the GPU"));
+}
+
+}  // namespace slipstream

@@ -1,0 +1,197 @@
+// What CudaBackend does at start: the device, memory, weights, and room for steps.
+#include <cstdlib>
+#include <string>
+#include <utility>
+
+#include "backend/cuda/cuda_backend.h"
+#include "base/log.h"
+
+namespace slipstream {
+namespace {
+
+constexpr size_t kCublasWorkspaceBytes = size_t{64} << 20;  // what cuBLAS asks for on Hopper
+// Left to graphs, the CUDA context and what else may need memory later.
+constexpr size_t kReservedBytes = size_t{1} << 30;
+
+}  // namespace
+
+Result<std::unique_ptr<CudaBackend>> CudaBackend::Make(const CudaOptions& options) {
+  std::unique_ptr<CudaBackend> out(new CudaBackend(options));
+  SLIP_RETURN_IF_ERROR(out->Start());
+  return out;
+}
+
+Result<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options) {
+  return CudaBackend::Make(options);
+}
+
+CudaBackend::~CudaBackend() {
+  if (stream_ == nullptr) return;
+  cudaStreamSynchronize(stream_);
+  cudaStreamDestroy(stream_);
+}
+
+Status CudaBackend::Start() {
+  // Loading a kernel when it is first launched waits for the device, which a recording forbids.
+  setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+  int count = 0;
+  const cudaError_t found = cudaGetDeviceCount(&count);
+  if (found != cudaSuccess || count == 0) {
+    return Fail(ErrorCode::kFailedPrecondition,
+                std::string("no CUDA device here") +
+                    (found == cudaSuccess ? "" : std::string(": ") + cudaGetErrorString(found)),
+                "device");
+  }
+  if (options_.device < 0 || options_.device >= count) {
+    return InvalidArgument("cuda_device " + std::to_string(options_.device) + " of " +
+                               std::to_string(count) + " devices",
+                           "cuda_device");
+  }
+  int major = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, options_.device);
+  if (major != 9) {
+    return Fail(ErrorCode::kUnimplemented,
+                "CUDA device " + std::to_string(options_.device) +
+                    " is not a Hopper GPU (compute capability 9.0); its capability is " +
+                    std::to_string(major) + ".x",
+                "cuda_device");
+  }
+  SLIP_RETURN_IF_ERROR(CudaOk(cudaSetDevice(options_.device), "choosing the GPU"));
+  cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, options_.device);
+  SLIP_RETURN_IF_ERROR(
+      CudaOk(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate"));
+  uploader_ = WeightUploader(options_.activation_dtype);
+  SLIP_ASSIGN_OR_RETURN(cublas_workspace_, DeviceBuffer::Make(kCublasWorkspaceBytes));
+  auto cublas = CublasLt::Make(cublas_workspace_->data(), kCublasWorkspaceBytes);
+  if (cublas) {
+    cublas_ = std::move(*cublas);
+  } else {
+    LogWarning("{}; long prompts run on the slower streaming product", cublas.error().message);
+  }
+  return {};
+}
+
+size_t CudaBackend::free_memory_bytes() const {
+  size_t free = 0, total = 0;
+  if (cudaMemGetInfo(&free, &total) != cudaSuccess) return 0;
+  return free > kReservedBytes ? free - kReservedBytes : 0;
+}
+
+Result<std::unique_ptr<Buffer>> CudaBackend::Allocate(size_t bytes) {
+  return DeviceBuffer::Make(bytes);
+}
+
+Status CudaBackend::Upload(void* dst, const void* src, size_t bytes) {
+  SLIP_RETURN_IF_ERROR(CudaOk(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, stream_),
+                              "copying to the GPU"));
+  return TakeError(CudaOk(cudaStreamSynchronize(stream_), "copying to the GPU"));
+}
+
+Status CudaBackend::Download(void* dst, const void* src, size_t bytes) {
+  SLIP_RETURN_IF_ERROR(step_error_);
+  SLIP_RETURN_IF_ERROR(CudaOk(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, stream_),
+                              "copying from the GPU"));
+  return TakeError(CudaOk(cudaStreamSynchronize(stream_), "copying from the GPU"));
+}
+
+Status CudaBackend::CheckShape(const StepLimits& limits, const AttentionShape& shape) const {
+  const int dim = shape.head_dim;
+  if (dim != 64 && dim != 96 && dim != 128 && dim != 256) {
+    return Fail(ErrorCode::kUnimplemented,
+                "the GPU's attention has heads of 64, 96, 128 and 256, not " + std::to_string(dim));
+  }
+  if (shape.num_heads / shape.num_kv_heads > 16) {
+    return Fail(ErrorCode::kUnimplemented,
+                "the GPU's attention has up to 16 query heads per KV head");
+  }
+  const int block = limits.block_size;
+  if (block != 16 && block != 32 && block != 64 && block != 128) {
+    return InvalidArgument(
+        "block_size_tokens must be 16, 32, 64 or 128 on a GPU, not " + std::to_string(block),
+        "block_size_tokens");
+  }
+  return {};
+}
+
+Status CudaBackend::ReserveStep(const StepLimits& limits, const AttentionShape& shape) {
+  SLIP_RETURN_IF_ERROR(CheckShape(limits, shape));
+  limits_ = limits;
+  if (limits_.max_seqs <= 0) limits_.max_seqs = limits.max_tokens;
+  SLIP_ASSIGN_OR_RETURN(inputs_, StepInputs::Make(limits_, shape, num_sms_));
+  size_t scratch_bytes = 0;
+  for (const AttentionParams& kind : shape.kinds) {
+    scratch_bytes = std::max(
+        scratch_bytes, kernels::DecodeScratchBytes(inputs_->plan(kind.sliding_window).decode));
+  }
+  // Both keep their flags at 0xFF between launches.
+  SLIP_ASSIGN_OR_RETURN(attention_scratch_, DeviceBuffer::Make(scratch_bytes, 0xFF));
+  SLIP_ASSIGN_OR_RETURN(
+      gemm_workspace_,
+      DeviceBuffer::Make(kernels::GemmStreamWorkspaceBytes(limits_.max_tokens, num_sms_), 0xFF));
+  return CudaOk(cudaDeviceSynchronize(), "the GPU");
+}
+
+Result<DeviceSampler*> CudaBackend::MakeDeviceSampler(int num_slots, int64_t vocab_size) {
+  SLIP_ASSIGN_OR_RETURN(sampler_,
+                        CudaSampler::Make({.num_slots = num_slots,
+                                           .vocab_size = vocab_size,
+                                           .max_positions = limits_.max_positions,
+                                           .max_tasks_per_step = limits_.max_tokens + num_slots,
+                                           .max_tasks_per_sample = limits_.max_logit_rows},
+                                          stream_, options_.dependent_launch));
+  return sampler_.get();
+}
+
+Result<std::unique_ptr<CudaLinear>> CudaBackend::WrapMatrix(std::shared_ptr<DeviceBuffer> memory,
+                                                            int64_t rows, int64_t cols) const {
+  auto out = std::make_unique<CudaLinear>();
+  out->memory = std::move(memory);
+  const auto status = kernels::MakeGemmStreamWeights(out->memory->data(), options_.activation_dtype,
+                                                     rows, cols, cols, &out->stream);
+  if (status != kernels::KernelStatus::kOk) {
+    return Fail(ErrorCode::kUnimplemented, "no GPU matrix product for " + std::to_string(rows) +
+                                               " x " + std::to_string(cols) +
+                                               " (columns must be a multiple of 8)");
+  }
+  return out;
+}
+
+Result<std::unique_ptr<Linear>> CudaBackend::MakeLinear(std::span<const WeightView> parts,
+                                                        std::span<const float> bias) {
+  int64_t rows = 0;
+  const int64_t cols = parts[0].cols;
+  for (const WeightView& part : parts) rows += part.rows;
+  const size_t row_bytes = BytesOf(options_.activation_dtype, static_cast<size_t>(cols));
+  SLIP_ASSIGN_OR_RETURN(std::shared_ptr<DeviceBuffer> memory,
+                        DeviceBuffer::Make(static_cast<size_t>(rows) * row_bytes));
+  int64_t first = 0;
+  for (const WeightView& part : parts) {
+    SLIP_RETURN_IF_ERROR(
+        uploader_.Upload(part, memory->as<std::byte>(static_cast<size_t>(first) * row_bytes)));
+    first += part.rows;
+  }
+  SLIP_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinear> out, WrapMatrix(std::move(memory), rows, cols));
+  if (!bias.empty()) {
+    SLIP_ASSIGN_OR_RETURN(out->bias, DeviceBuffer::Make(bias.size_bytes()));
+    SLIP_RETURN_IF_ERROR(Upload(out->bias->data(), bias.data(), bias.size_bytes()));
+  }
+  return out;
+}
+
+Result<std::unique_ptr<EmbeddingTable>> CudaBackend::MakeEmbedding(const WeightView& table) {
+  auto out = std::make_unique<CudaEmbedding>();
+  out->vocab_size = table.rows;
+  out->hidden = table.cols;
+  SLIP_ASSIGN_OR_RETURN(out->memory,
+                        DeviceBuffer::Make(BytesOf(options_.activation_dtype,
+                                                   static_cast<size_t>(table.rows * table.cols))));
+  SLIP_RETURN_IF_ERROR(uploader_.Upload(table, out->memory->data()));
+  return out;
+}
+
+Result<std::unique_ptr<Linear>> CudaBackend::MakeTiedLinear(EmbeddingTable& table) {
+  auto& embedding = static_cast<CudaEmbedding&>(table);
+  return WrapMatrix(embedding.memory, embedding.vocab_size, embedding.hidden);
+}
+
+}  // namespace slipstream

@@ -1,0 +1,108 @@
+#include "backend/cuda/cuda_weights.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <thread>
+
+#include "kernels/api/quantize.h"
+
+namespace slipstream {
+namespace {
+
+// Large enough for full PCIe speed, small enough that all lanes together stay under 128 MiB.
+constexpr size_t kStagingBytes = size_t{8} << 20;
+constexpr unsigned kMaxLanes = 8;
+
+// Converts whole rows; `scratch` holds the floats of one row.
+kernels::KernelStatus ConvertRows(const WeightView& view, int64_t first, int64_t count, DType dtype,
+                                  std::vector<float>& scratch, uint16_t* out) {
+  const auto* src = static_cast<const std::byte*>(view.data);
+  const size_t row_bytes = BytesOf(view.dtype, static_cast<size_t>(view.cols));
+  scratch.resize(static_cast<size_t>(view.cols));
+  for (int64_t r = 0; r < count; ++r) {
+    const auto status = kernels::reference::Dequantize(
+        view.dtype, src + static_cast<size_t>(first + r) * row_bytes, view.cols, scratch.data());
+    if (status != kernels::KernelStatus::kOk) return status;
+    uint16_t* row = out + r * view.cols;
+    for (int64_t i = 0; i < view.cols; ++i) {
+      row[i] = dtype == DType::kBF16 ? __bfloat16_as_ushort(__float2bfloat16_rn(scratch[i]))
+                                     : __half_as_ushort(__float2half_rn(scratch[i]));
+    }
+  }
+  return kernels::KernelStatus::kOk;
+}
+
+}  // namespace
+
+WeightUploader::Lane::~Lane() {
+  if (stream != nullptr) cudaStreamDestroy(stream);
+}
+
+Status WeightUploader::Prepare() {
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  while (lanes_.size() < std::min(cores, kMaxLanes)) {
+    auto lane = std::make_unique<Lane>();
+    SLIP_ASSIGN_OR_RETURN(lane->staging, PinnedBuffer::Make(kStagingBytes));
+    SLIP_RETURN_IF_ERROR(CudaOk(cudaStreamCreateWithFlags(&lane->stream, cudaStreamNonBlocking),
+                                "cudaStreamCreate"));
+    lanes_.push_back(std::move(lane));
+  }
+  return {};
+}
+
+Status WeightUploader::Upload(const WeightView& view, void* dst) {
+  SLIP_RETURN_IF_ERROR(Prepare());
+  const size_t out_row = BytesOf(dtype_, static_cast<size_t>(view.cols));
+  const int64_t rows_per_piece = static_cast<int64_t>(kStagingBytes / out_row);
+  if (rows_per_piece < 1) {
+    return Fail(ErrorCode::kUnimplemented,
+                "weight rows of " + std::to_string(view.cols) + " columns are too long");
+  }
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> unsupported{false};
+  std::atomic<int> cuda_error{cudaSuccess};
+  int device = 0;
+  cudaGetDevice(&device);
+  const auto work = [&](Lane& lane) {
+    cudaSetDevice(device);
+    std::vector<float> scratch;
+    while (!unsupported && cuda_error == cudaSuccess) {
+      const int64_t first = next.fetch_add(rows_per_piece);
+      if (first >= view.rows) return;
+      const int64_t count = std::min(rows_per_piece, view.rows - first);
+      const size_t bytes = static_cast<size_t>(count) * out_row;
+      if (view.dtype == dtype_) {
+        std::memcpy(lane.staging.as<std::byte>(),
+                    static_cast<const std::byte*>(view.data) + static_cast<size_t>(first) * out_row,
+                    bytes);
+      } else if (ConvertRows(view, first, count, dtype_, scratch, lane.staging.as<uint16_t>()) !=
+                 kernels::KernelStatus::kOk) {
+        unsupported = true;
+        return;
+      }
+      cudaError_t error =
+          cudaMemcpyAsync(static_cast<std::byte*>(dst) + static_cast<size_t>(first) * out_row,
+                          lane.staging.as<std::byte>(), bytes, cudaMemcpyHostToDevice, lane.stream);
+      if (error == cudaSuccess) error = cudaStreamSynchronize(lane.stream);
+      if (error != cudaSuccess) cuda_error = error;
+    }
+  };
+  const int64_t pieces = (view.rows + rows_per_piece - 1) / rows_per_piece;
+  const size_t used = std::min<size_t>(lanes_.size(), static_cast<size_t>(pieces));
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < used; ++i) threads.emplace_back(work, std::ref(*lanes_[i]));
+  if (used > 0) work(*lanes_[0]);
+  for (std::thread& thread : threads) thread.join();
+  if (unsupported) {
+    return Fail(ErrorCode::kUnimplemented,
+                std::string("weights of type ") + NameOf(view.dtype) + " cannot be read");
+  }
+  return CudaOk(static_cast<cudaError_t>(cuda_error.load()), "copying weights to the GPU");
+}
+
+}  // namespace slipstream

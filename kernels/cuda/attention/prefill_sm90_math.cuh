@@ -141,12 +141,23 @@ class PrefillMath {
     if (last) Free(shared_.QueryEmpty());
     const int token0 = tile * kTile;
     softmax_.Tile(p_, sight, token0, sight.Partial(token0, token0 + kTile), score_);
+    PinOrder(softmax_.AnySum());
     WgmmaWait<0>();
     FenceRegisters(probability_);
     FenceOutput();
     Free(shared_.ValuesEmpty(before.stage));
     Softmax::Round(score_, probability_);
     Rescale();
+  }
+
+  // The assembler moves a wait for wgmma before arithmetic that precedes it; then softmax and
+  // products would take turns instead of overlapping. It keeps the order of memory accesses and
+  // waits: this store needs the whole softmax, and is never made, since sums are not negative.
+  __device__ __forceinline__ void PinOrder(float sum) const {
+    asm volatile("{.reg .pred p; setp.lt.f32 p, %1, 0f00000000; @p st.shared.f32 [%0], %1;}" ::"r"(
+                     shared_.Scratch()),
+                 "f"(sum)
+                 : "memory");
   }
 
   __device__ __forceinline__ void IssueScores(int stage) {

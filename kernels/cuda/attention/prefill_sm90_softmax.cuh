@@ -78,6 +78,9 @@ class PrefillSoftmax {
     }
   }
 
+  // A number that depends on all probabilities of the last tile.
+  __device__ __forceinline__ float AnySum() const { return sum_[0] + sum_[1]; }
+
   // What outputs of earlier tiles have to be multiplied with.
   __device__ __forceinline__ float factor(int h) const { return factor_[h]; }
 

@@ -86,6 +86,7 @@ struct PrefillShared {
   __device__ __forceinline__ uint32_t KeysEmpty(int stage) const { return KeysFull(stage) + 8; }
   __device__ __forceinline__ uint32_t ValuesFull(int stage) const { return KeysFull(stage) + 16; }
   __device__ __forceinline__ uint32_t ValuesEmpty(int stage) const { return KeysFull(stage) + 24; }
+  __device__ __forceinline__ uint32_t Scratch() const { return KeysFull(Traits::kStages); }
 
   // By one thread, before anything uses them. Each consumer warp frees a buffer by itself.
   __device__ void InitBarriers() const {

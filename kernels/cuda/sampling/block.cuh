@@ -19,6 +19,7 @@ struct BlockShared {
   Key keys[kThreads];
   uint32_t bin_low[kBins], bin_high[kBins];  // a histogram of masses in two words
   Mass answer[2];
+  Mass total;
   int count;
   int token;
 };

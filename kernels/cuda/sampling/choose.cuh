@@ -57,29 +57,16 @@ __device__ __forceinline__ int DrawInOrder(const Context& cx, bool use_floor, fl
     sh.answer[1] = mass;
   }
   __syncthreads();
-  if (threadIdx.x < 32) {
-    // The tile again, entry by entry: its masses as seen from its own maximum, so the goal is
-    // scaled to their sum.
-    const int tile = sh.count;
-    const float tile_max = cx.scratch.tiles[tile].max;
-    float v[kGroup];
-    cx.Load(tile * kGroup + threadIdx.x, v);
-    const auto mass_of = [&](int i) {
-      return v[i] >= floor ? MassOf(v[i], tile_max, cx.inv_temperature) : Mass{0};
-    };
-    Mass total = 0;
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) total += mass_of(i);
-    for (int d = 16; d > 0; d /= 2) total += __shfl_xor_sync(~0u, total, d);
-    const double part = static_cast<double>(sh.answer[0] - 1) / static_cast<double>(sh.answer[1]);
-    const Mass tile_goal = min(static_cast<Mass>(part * static_cast<double>(total)) + 1, total);
-    const int token = WalkTile(tile, tile_goal, mass_of);
-    if (threadIdx.x == 0) sh.token = token;
-  }
-  __syncthreads();
-  const int token = sh.token;
-  __syncthreads();
-  return token;
+  // The tile again, entry by entry: its masses as seen from its own maximum, so the goal is scaled
+  // to their sum.
+  const int tile = sh.count;
+  const double part = static_cast<double>(sh.answer[0] - 1) / static_cast<double>(sh.answer[1]);
+  const float x = cx.At(tile * kTile + threadIdx.x);
+  const Mass entry =
+      x >= floor ? MassOf(x, cx.scratch.tiles[tile].max, cx.inv_temperature) : Mass{0};
+  return WalkTile(sh, tile, entry, [&](Mass total) {
+    return min(static_cast<Mass>(part * static_cast<double>(total)) + 1, total);
+  });
 }
 
 // Collects the entries whose OrderedBits reach `bits` into sh.keys, in any order; returns how many
@@ -116,34 +103,30 @@ __device__ __noinline__ int DrawBySearch(const Context& cx, bool use_top_k, uint
                                          float uniform) {
   const auto one = [](float) { return Mass{1}; };
   const auto mass = [&](float v) { return cx.MassAt(v); };
-  Mass entries = 0, total = 0;
-  ForEachValue(cx, lowest, [&](float) { ++entries; });
-  entries = BlockSum(cx.sh, entries);
-  uint32_t limit = lowest;  // entries above it count wholly, those at it up to `ties` of them
-  Mass ties = entries;
-  const Mass top_k = use_top_k ? static_cast<Mass>(cx.slot.top_k) : entries;
-  if (top_k < entries) {
-    const Place last = FindPlace(cx, lowest, top_k, one);
-    limit = OrderedBits(last.value);
-    ties = top_k - last.before;
+  const Bins bins = BinsOf(cx, lowest);
+  bool filled;
+  Key limit = kNoKey;  // the last entry that top_k keeps
+  if (use_top_k) {
+    const Mass top_k = static_cast<Mass>(cx.slot.top_k);
+    const Mass entries = FillBins(cx, bins, lowest, one);
+    if (top_k < entries) limit = FindPlace(cx, bins, lowest, top_k, one, filled).key;
   }
-  ForEachValue(cx, limit, [&](float v) {
-    if (top_k >= entries || OrderedBits(v) > limit) total += mass(v);
-  });
-  total = BlockSum(cx.sh, total);
-  if (top_k < entries) total += ties * mass(FromOrderedBits(limit));
+  Mass total = FillBins(cx, bins, lowest, mass);
+  if (limit != kNoKey) {
+    Mass sum = 0;
+    ForEachValue(cx, OrderedBits(ValueOf(limit)), [&](float v, int token) {
+      if (KeyOf(v, token) <= limit) sum += mass(v);
+    });
+    total = BlockSum(cx.sh, sum);
+  }
   if (total < 1) return -1;
+  filled = true;
   Mass kept = total;
   if (cx.slot.top_p < 1.0f) {
-    const Mass goal = KeepGoal(total, cx.slot.top_p);
-    const Place cut = FindPlace(cx, lowest, goal, mass);
-    const Mass each = mass(cut.value);
-    kept = cut.before + (goal - cut.before + each - 1) / each * each;
+    kept = FindPlace(cx, bins, lowest, KeepGoal(total, cx.slot.top_p), mass, filled).through;
   }
-  const Mass goal = DrawGoal(kept, uniform);
-  const Place drawn = FindPlace(cx, lowest, goal, mass);
-  const Mass each = mass(drawn.value);
-  return TokenOfTie(cx, drawn.value, (goal - drawn.before + each - 1) / each);
+  if (!filled) FillBins(cx, bins, lowest, mass);
+  return TokenOfKey(FindPlace(cx, bins, lowest, DrawGoal(kept, uniform), mass, filled).key);
 }
 
 // Draws in order of weight among the top_k largest entries >= floor, cut where top_p is reached.

@@ -187,4 +187,16 @@ __device__ __forceinline__ void ApplyEdits(const Edits& e, int vocab_size, int g
   if (e.allowed) ApplyAllowed(e, vocab_size, group, v);
 }
 
+__device__ __forceinline__ float ApplyEditsToOne(const Edits& e, int token, bool listed, float v) {
+  const uint32_t use = e.counts ? e.counts[token] : 0;
+  if (use) v = Penalize(v, use, e);
+  for (int n = 0; listed && n < e.num_bias; ++n) {
+    if (e.bias[n].token == token) v = __fadd_rn(v, e.bias[n].bias);
+  }
+  for (int n = 0; listed && n < e.num_stops; ++n) {
+    if (e.stops[n] == token) v = -kInfinity;
+  }
+  return e.allowed && !(e.allowed[token / 32] >> token % 32 & 1) ? -kInfinity : v;
+}
+
 }  // namespace slipstream::kernels::sampling

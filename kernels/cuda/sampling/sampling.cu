@@ -11,6 +11,7 @@ namespace sampling {
 namespace {
 
 constexpr int kMaxGridRows = 65535;
+constexpr int kSmallScan = 1024;  // tiles of a launch below which each has a CTA of its own
 
 // Marks the groups that the lists of `edits` name. Returns null where there are no lists.
 __device__ const uint32_t* MarkListed(const Edits& edits, int tiles, int vocab_size,
@@ -171,9 +172,10 @@ KernelStatus SampleTokens(const SampleTokensParams& p, bool dependent_launch, cu
     return KernelStatus::kInvalidArgument;
   }
   const int tiles = TilesOf(p.state.vocab_size);
-  const dim3 grid((tiles + kScanWarps - 1) / kScanWarps, p.num_tasks);
+  const int warps = tiles * p.num_tasks < kSmallScan ? 1 : kScanWarps;
+  const dim3 grid((tiles + warps - 1) / warps, p.num_tasks);
   const KernelStatus scanned =
-      LaunchKernel(ScanKernel, LaunchShape{grid, 32 * kScanWarps, 0, dependent_launch}, stream, p);
+      LaunchKernel(ScanKernel, LaunchShape{grid, 32 * warps, 0, dependent_launch}, stream, p);
   if (scanned != KernelStatus::kOk) return scanned;
   return LaunchKernel(ChooseKernel, LaunchShape{dim3(p.num_tasks), kThreads, 0, dependent_launch},
                       stream, p);

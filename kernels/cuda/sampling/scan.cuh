@@ -7,7 +7,7 @@
 
 namespace slipstream::kernels::sampling {
 
-constexpr int kScanWarps = 4;
+constexpr int kScanWarps = 4;  // at most: few rows spread over more CTAs
 
 // Largest value of the warp's tile, +inf if it holds a NaN.
 __device__ __forceinline__ float MaxOfTile(const float (&v)[kGroup], float& group_max) {
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(32 * kScanWarps)
     ScanKernel(const __grid_constant__ SampleTokensParams p) {
   LaunchDependents();
   DependencyWait();
-  const int tile = blockIdx.x * kScanWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int tile = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
   const int index = blockIdx.y, vocab_size = p.state.vocab_size;
   if (tile >= TilesOf(vocab_size)) return;
   const SampleTask task = p.tasks[index];
@@ -56,6 +56,8 @@ __global__ void __launch_bounds__(32 * kScanWarps)
   const int group = tile * kGroup + lane;
   const Row row(p, task);
   const Scratch scratch = ScratchOf(p, index);
+  const SamplingSlot slot = p.state.slots[task.slot];
+  const Edits edits(p, index, task.slot, slot);
   float v[kGroup], group_max;
   LoadGroup(row, group, v);
   TileStats stats{};
@@ -65,8 +67,6 @@ __global__ void __launch_bounds__(32 * kScanWarps)
     scratch.raw_group_max[group] = group_max;
   }
   if (task.target < 0) {
-    const SamplingSlot slot = p.state.slots[task.slot];
-    const Edits edits(p, index, task.slot, slot);
     const Mode mode(slot, vocab_size);
     ApplyEdits(edits, vocab_size, group, true, v);
     stats.max = MaxOfTile(v, group_max);

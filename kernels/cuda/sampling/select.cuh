@@ -1,6 +1,7 @@
-// Exact selection over a whole row, for draws among more entries than can be sorted in shared
-// memory: a radix search over the values, best first, for the place where the running mass reaches
-// a goal. Nothing is sorted; a search costs three passes over the row.
+// Exact selection over a whole row, for draws among more entries than are worth sorting: a search
+// over the values, best first, for the entry at which the running mass reaches a goal. A histogram
+// over the distance to the maximum finds the bin, and the few entries of that bin are sorted. Where
+// they are not few (ties), a radix search over the bits of the value takes over.
 #pragma once
 
 #include "kernels/cuda/sampling/block.cuh"
@@ -38,10 +39,16 @@ struct Context {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) v[i] = edited[i];
   }
+  // The edited logit of one token.
+  __device__ __forceinline__ float At(int token) const {
+    if (token >= row.vocab_size) return -kInfinity;
+    const bool hit = listed && (listed[token / kTile] >> GroupOf(token) % kGroup & 1);
+    return ApplyEditsToOne(edits, token, hit, row.logits[token]);
+  }
   __device__ __forceinline__ Mass MassAt(float x) const { return MassOf(x, max, inv_temperature); }
 };
 
-// Calls f(value) on the values whose OrderedBits reach `lowest`, each from one thread.
+// Calls f(value, token) on the entries whose OrderedBits reach `lowest`, each from one thread.
 // REQUIRES: scratch.group_max is filled.
 template <typename F>
 __device__ __forceinline__ void ForEachValue(const Context& cx, uint32_t lowest, F f) {
@@ -51,61 +58,83 @@ __device__ __forceinline__ void ForEachValue(const Context& cx, uint32_t lowest,
     cx.Load(g, v);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      if (OrderedBits(v[i]) >= lowest) f(v[i]);
+      if (OrderedBits(v[i]) >= lowest) f(v[i], TokenOf(g, i));
     }
   }
 }
 
-// Walks one tile in order of tokens: the token at which the running mass reaches `goal`, or -1.
-// Whole warp; `mass(i)` is of element i of the lane's group.
+// Walks one tile in order of tokens, a token per thread: the token at which the running sum of
+// `mass`, each thread's own, reaches goal(sum of all). The goal has to lie in [1, sum].
 template <typename F>
-__device__ __forceinline__ int WalkTile(int tile, Mass goal, F mass) {
-  const int lane = threadIdx.x % 32;
-  Mass before = 0;
-  int found = -1;
-#pragma unroll
-  for (int j = 0; j < kGroup / 4; ++j) {
-    Mass part[4], sum = 0;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) sum += part[c] = mass(4 * j + c);
-    Mass scan = sum;
-    for (int d = 1; d < 32; d *= 2) {
-      const Mass y = __shfl_up_sync(~0u, scan, d);
-      if (lane >= d) scan += y;
-    }
-    Mass at = before + scan - sum;
-    if (at < goal && at + sum >= goal) {
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        at += part[c];
-        if (found < 0 && at >= goal) found = TokenOf(tile * kGroup + lane, 4 * j + c);
-      }
-    }
-    before += __shfl_sync(~0u, scan, 31);
+__device__ __forceinline__ int WalkTile(BlockShared& sh, int tile, Mass mass, F goal_of) {
+  static_assert(kThreads == kTile);
+  const Mass through = BlockInclusiveScan(sh, mass);
+  if (threadIdx.x == kThreads - 1) sh.total = through;
+  __syncthreads();
+  const Mass goal = goal_of(sh.total);
+  if (through >= goal && through - mass < goal) sh.token = tile * kTile + threadIdx.x;
+  __syncthreads();
+  const int token = sh.token;
+  __syncthreads();
+  return token;
+}
+
+// Bins of equal width over max - x, best first: monotonic in x, so bins may be taken for ranks.
+struct Bins {
+  float max, scale;
+  __device__ uint32_t Of(float x) const {
+    return static_cast<uint32_t>(fminf(__fmul_rn(__fsub_rn(max, x), scale), kBins - 1));
   }
-  const uint32_t who = __ballot_sync(~0u, found >= 0);
-  return who ? __shfl_sync(~0u, found, __ffs(who) - 1) : -1;
+};
+
+// The largest 30 or so temperatures below the maximum are all that can weigh anything; rows that
+// span less than that get finer bins. The last bin takes the rest.
+__device__ __forceinline__ Bins BinsOf(const Context& cx, uint32_t lowest) {
+  Key least = kNoKey;
+  for (int g = threadIdx.x; g < cx.groups(); g += kThreads) {
+    const uint32_t bits = OrderedBits(cx.scratch.group_max[g]);
+    if (bits >= lowest) least = min(least, Key{bits});
+  }
+  least = BlockMin(cx.sh, least);
+  const float span = cx.max - FromOrderedBits(static_cast<uint32_t>(least));
+  const float range = fminf(32.0f * cx.slot.temperature, 2.0f * span);
+  return {cx.max, range > 0 ? kBins / range : 0.0f};
+}
+
+__device__ __forceinline__ void ClearBins(BlockShared& sh) {
+  for (int i = threadIdx.x; i < kBins; i += kThreads) sh.bin_low[i] = sh.bin_high[i] = 0;
+  __syncthreads();
 }
 
 __device__ __forceinline__ void AddToBin(BlockShared& sh, uint32_t bin, Mass mass) {
+  if (mass == 0) return;
   const uint32_t low = static_cast<uint32_t>(mass);
   const uint32_t old = atomicAdd(&sh.bin_low[bin], low);
   const uint32_t high = static_cast<uint32_t>(mass >> 32) + (old + low < old);
   if (high) atomicAdd(&sh.bin_high[bin], high);
 }
 
-// The value where the running mass reaches `goal`, and the mass of all better values.
-struct Place {
-  float value;
-  Mass before;
-};
+__device__ __forceinline__ Mass MassOfBin(const BlockShared& sh, int bin) {
+  return static_cast<Mass>(sh.bin_high[bin]) << 32 | sh.bin_low[bin];
+}
 
-// One digit of the search: `prefix` gains `bits` bits.
+// Fills the histogram; returns the sum of all masses.
+template <typename F>
+__device__ __forceinline__ Mass FillBins(const Context& cx, const Bins& bins, uint32_t lowest,
+                                         F mass) {
+  ClearBins(cx.sh);
+  ForEachValue(cx, lowest, [&](float v, int) { AddToBin(cx.sh, bins.Of(v), mass(v)); });
+  __syncthreads();
+  const int bin = 2 * threadIdx.x;
+  return BlockSum(cx.sh, MassOfBin(cx.sh, bin) + MassOfBin(cx.sh, bin + 1));
+}
+
+// The bin where the running mass reaches `goal` becomes the next `bits` bits of `prefix`; `before`
+// gains the mass of the bins before it.
 __device__ __forceinline__ void FindBin(BlockShared& sh, Mass goal, int bits, uint32_t& prefix,
                                         Mass& before) {
   const int bin = 2 * threadIdx.x;
-  const Mass a = static_cast<Mass>(sh.bin_high[bin]) << 32 | sh.bin_low[bin];
-  const Mass b = static_cast<Mass>(sh.bin_high[bin + 1]) << 32 | sh.bin_low[bin + 1];
+  const Mass a = MassOfBin(sh, bin), b = MassOfBin(sh, bin + 1);
   const Mass start = before + BlockInclusiveScan(sh, a + b) - a - b;
   if (start < goal && start + a + b >= goal) {  // one thread
     const bool first = start + a >= goal;
@@ -118,28 +147,11 @@ __device__ __forceinline__ void FindBin(BlockShared& sh, Mass goal, int bits, ui
   __syncthreads();
 }
 
-// REQUIRES: 1 <= goal <= the sum of mass(value) over the values that reach `lowest`.
-template <typename F>
-__device__ __forceinline__ Place FindPlace(const Context& cx, uint32_t lowest, Mass goal, F mass) {
-  BlockShared& sh = cx.sh;
-  uint32_t prefix = 0;
-  Mass before = 0;
-#pragma unroll 1
-  for (int shift = 21; shift >= 0; shift = shift == 21 ? 10 : shift - 10) {
-    const int bits = shift == 0 ? 10 : 11;
-    for (int i = threadIdx.x; i < kBins; i += kThreads) sh.bin_low[i] = sh.bin_high[i] = 0;
-    __syncthreads();
-    ForEachValue(cx, lowest, [&](float v) {
-      const uint32_t digits = ~OrderedBits(v) >> shift;  // best first
-      if (shift < 21 && digits >> bits != prefix) return;
-      const Mass m = mass(v);
-      if (m) AddToBin(sh, digits & ((1u << bits) - 1), m);
-    });
-    __syncthreads();
-    FindBin(sh, goal, bits, prefix, before);
-  }
-  return {FromOrderedBits(~prefix), before};
-}
+// The entry where the running mass reaches a goal, and the running mass with it.
+struct Place {
+  Key key;
+  Mass through;
+};
 
 // The `rank`-th token, counting from 1, whose value is `value`; -1 if there are fewer.
 __device__ __forceinline__ int TokenOfTie(const Context& cx, float value, Mass rank) {
@@ -164,18 +176,76 @@ __device__ __forceinline__ int TokenOfTie(const Context& cx, float value, Mass r
   }
   __syncthreads();
   const int tile = sh.count;
-  if (warp == 0) {
-    int token = -1;
-    if (tile >= 0) {
-      cx.Load(tile * kGroup + lane, v);
-      token = WalkTile(tile, sh.answer[0], [&](int i) { return Mass{v[i] == value}; });
+  const Mass tile_rank = sh.answer[0];
+  __syncthreads();
+  if (tile < 0) return -1;
+  const bool hit = cx.At(tile * kTile + threadIdx.x) == value;
+  return WalkTile(sh, tile, Mass{hit}, [&](Mass) { return tile_rank; });
+}
+
+// The radix search: three passes for the value, one more for the token among those that have it.
+template <typename F>
+__device__ __noinline__ Place FindPlaceByRadix(const Context& cx, uint32_t lowest, Mass goal,
+                                               F mass) {
+  uint32_t prefix = 0;
+  Mass before = 0;
+#pragma unroll 1
+  for (int shift = 21; shift >= 0; shift = shift == 21 ? 10 : shift - 10) {
+    const int bits = shift == 0 ? 10 : 11;
+    ClearBins(cx.sh);
+    ForEachValue(cx, lowest, [&](float v, int) {
+      const uint32_t digits = ~OrderedBits(v) >> shift;  // best first
+      if (shift < 21 && digits >> bits != prefix) return;
+      AddToBin(cx.sh, digits & ((1u << bits) - 1), mass(v));
+    });
+    __syncthreads();
+    FindBin(cx.sh, goal, bits, prefix, before);
+  }
+  const float value = FromOrderedBits(~prefix);
+  const Mass each = mass(value);
+  const Mass rank = (goal - before + each - 1) / each;
+  return {KeyOf(value, TokenOfTie(cx, value, rank)), before + rank * each};
+}
+
+// REQUIRES: the histogram holds `mass` of every value that reaches `lowest`; 1 <= goal <= its sum.
+// `filled`: whether it still does afterwards.
+template <typename F>
+__device__ __forceinline__ Place FindPlace(const Context& cx, const Bins& bins, uint32_t lowest,
+                                           Mass goal, F mass, bool& filled) {
+  BlockShared& sh = cx.sh;
+  uint32_t wanted = 0;
+  Mass before = 0;
+  FindBin(sh, goal, 11, wanted, before);
+  if (threadIdx.x == 0) sh.count = 0;
+  __syncthreads();
+  for (int g = threadIdx.x; g < cx.groups(); g += kThreads) {
+    const float group_max = cx.scratch.group_max[g];
+    if (OrderedBits(group_max) < lowest || bins.Of(group_max) > wanted) continue;
+    float v[kGroup];
+    cx.Load(g, v);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      if (OrderedBits(v[i]) < lowest || bins.Of(v[i]) != wanted) continue;
+      const int at = atomicAdd(&sh.count, 1);
+      if (at < kThreads) sh.keys[at] = KeyOf(v[i], TokenOf(g, i));
     }
-    if (lane == 0) sh.token = token;
   }
   __syncthreads();
-  const int token = sh.token;
+  const int count = sh.count;
   __syncthreads();
-  return token;
+  filled = count <= kThreads;
+  if (!filled) return FindPlaceByRadix(cx, lowest, goal, mass);
+  const Key key = BlockSort(sh, threadIdx.x < count ? sh.keys[threadIdx.x] : kNoKey, count);
+  const Mass mine = threadIdx.x < count ? mass(ValueOf(key)) : 0;
+  const Mass through = before + BlockInclusiveScan(sh, mine);
+  if (through >= goal && through - mine < goal) {  // one thread
+    sh.answer[0] = key;
+    sh.answer[1] = through;
+  }
+  __syncthreads();
+  const Place place{sh.answer[0], sh.answer[1]};
+  __syncthreads();
+  return place;
 }
 
 }  // namespace slipstream::kernels::sampling

@@ -15,8 +15,8 @@
 namespace slipstream::kernels {
 
 // Named barriers; 0 is __syncthreads.
-inline constexpr int kTurnBarrier = 1;       // + warpgroup: its turn to issue products
-inline constexpr int kWarpgroupBarrier = 3;  // + warpgroup
+inline constexpr int kTurnBarrier = 1;  // + warpgroup: its turn to issue products
+inline constexpr int kValuesBarrier = 3;
 
 template <int kThreads>
 __device__ __forceinline__ void NamedBarrierSync(int id) {
@@ -205,18 +205,18 @@ class PrefillMath {
     }
   }
 
-  // Slots past the end may hold anything, NaN too, and 0 * NaN is NaN. Each warpgroup clears all of
-  // them for itself; the other one at most repeats its zeros.
+  // Slots past the end may hold anything, NaN too, and 0 * NaN is NaN. Both warpgroups, which have
+  // the same tiles, clear half of them each.
   __device__ __forceinline__ void ClearValues(const TileSlot<Traits>& slot, int valid) const {
     BarrierWait(shared_.ValuesFull(slot.stage), slot.parity);
     constexpr int kChunks = Traits::kRowBytes / 16;
-    for (int x = thread_; x < (kTile - valid) * kChunks; x += 128) {
+    for (int x = warpgroup_ * 128 + thread_; x < (kTile - valid) * kChunks; x += 256) {
       const uint32_t at = shared_.Values(slot.stage) + Traits::RowOffset(valid + x / kChunks) +
                           Traits::ByteOffset(x % kChunks * 16);
       asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
     }
     FenceAsyncProxy();
-    NamedBarrierSync<128>(kWarpgroupBarrier + warpgroup_);
+    NamedBarrierSync<256>(kValuesBarrier);
   }
 
   __device__ __forceinline__ void Write(const PrefillItem& item) const {

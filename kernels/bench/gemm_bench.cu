@@ -141,6 +141,8 @@ class Bench {
         {"pdl full ring", {.stages = 16, .dependent_launch = true}},
         {"pdl l2 ahead", {.prefetch_stages = 8, .dependent_launch = true}},
         {"pdl all SMs", {.grid = sms_, .dependent_launch = true}},
+        {"pdl flat", {.row_blocks = 1, .dependent_launch = true}},
+        {"pdl tall", {.row_blocks = 2, .dependent_launch = true}},
     };
     const double floor_us = kLayerElems * 2.0 * kLayers / kHbmGBs * 1e-3;
     std::printf("\nchain of %d layers, ms (floor %.3f)\n%4s", kLayers, floor_us * 1e-3, "m");
@@ -149,6 +151,10 @@ class Bench {
     for (int m : kTokens) {
       std::printf("%4d", m);
       for (const Mode& mode : modes) {
+        if (mode.tuning.row_blocks > 0 && m <= 32) {  // one height only
+          std::printf(" %14s", "-");
+          continue;
+        }
         Chain(m, mode.name, [&](cudaStream_t stream) {
           for (size_t i = 0; i < ours.size(); ++i) Ours(ours[i], m, mode.tuning, y_.get(), stream);
         });

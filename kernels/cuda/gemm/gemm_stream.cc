@@ -33,7 +33,8 @@ int NumSms() {
 KernelStatus Validate(const GemmStreamWeights& w, const GemmStreamArgs& a, const void* workspace) {
   if (w.n < 1 || w.k < 8 || !a.x || !a.y || !workspace || a.m < 1 || a.x_stride < w.k ||
       a.x_stride % 8 || a.y_stride < w.n || !Aligned16(a.x) || !Aligned16(workspace) ||
-      a.tuning.grid < 0 || a.tuning.stages < 0 || a.tuning.prefetch_stages < 0) {
+      a.tuning.grid < 0 || a.tuning.stages < 0 || a.tuning.prefetch_stages < 0 ||
+      a.tuning.row_blocks < 0 || a.tuning.row_blocks > 2) {
     return KernelStatus::kInvalidArgument;
   }
   if (a.y_dtype != w.dtype && a.y_dtype != DType::kF32) return KernelStatus::kUnsupported;
@@ -74,7 +75,8 @@ KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& ar
   // CTAs that share a tile wait for each other, so all of them must be resident at once.
   if (num_sms == 0 || args.tuning.grid > num_sms) return KernelStatus::kInvalidArgument;
 
-  const GemmStreamVariant variant = ChooseGemmStreamVariant(args.m, w.n, num_sms);
+  const GemmStreamVariant variant =
+      ChooseGemmStreamVariant(args.m, w.n, num_sms, args.tuning.row_blocks);
   const int64_t token_tiles = CeilDiv(args.m, variant.tokens);
   const int64_t tiles = CeilDiv(w.n, kGemmWeightRows * variant.row_blocks) * token_tiles;
   const int64_t k_blocks = CeilDiv(w.k, kGemmBlockK);

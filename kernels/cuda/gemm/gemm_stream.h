@@ -47,6 +47,8 @@ struct GemmStreamTuning {
   // Depth of the ring in 64-column stages; 0: half an SM's shared memory if dependent_launch, so
   // that the next kernel's ring fits beside it, else all of it. Capped by shared memory.
   int stages = 0;
+  // 64-row blocks of a warpgroup, 1 or 2, from 33 tokens on; 0: chosen by the number of tiles.
+  int row_blocks = 0;
   // Stages beyond the ring that are asked into L2 before the dependency resolves.
   int prefetch_stages = 0;
   // Start while the previous kernel of the stream ends; loads weights before waiting for it.

@@ -26,9 +26,14 @@ struct GemmStreamLaunch {
 
 // Tall tiles halve the reads of x from L2, which cost as much as the weights at 128 tokens, but
 // double a partial tile: they pay where there are enough of them to fill the device unsplit.
-inline GemmStreamVariant ChooseGemmStreamVariant(int m, int64_t n, int num_sms) {
+inline GemmStreamVariant ChooseGemmStreamVariant(int m, int64_t n, int num_sms,
+                                                 int row_blocks = 0) {
   GemmStreamVariant v;
   while (v.tokens < m && v.tokens < 128) v.tokens *= 2;
+  if (v.tokens >= 64 && row_blocks > 0) {
+    v.row_blocks = row_blocks;
+    return v;
+  }
   const int64_t tall_tiles =
       (n + 2 * kGemmWeightRows - 1) / (2 * kGemmWeightRows) * ((m + v.tokens - 1) / v.tokens);
   if (v.tokens >= 64 && 10 * tall_tiles >= 8 * num_sms) v.row_blocks = 2;

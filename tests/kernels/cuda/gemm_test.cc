@@ -188,6 +188,21 @@ TEST(GemmStream, EveryTuningGivesTheSameProduct) {
   ExpectAtRest("tuning");
 }
 
+TEST(GemmStream, BothTileHeights) {
+  SLIP_REQUIRE_DEVICE();
+  Product product(DType::kF16, 2100, 640);
+  for (int row_blocks : {1, 2}) {
+    for (int grid : {0, 9, 50}) {
+      Product::Options o;
+      o.y_dtype = DType::kF16;
+      o.bias = true;
+      o.tuning.row_blocks = row_blocks;
+      o.tuning.grid = grid;
+      product.Check(o, {40, 64, 65, 128, 250});
+    }
+  }
+}
+
 // Many launches in a row, each of which meets the scratch of the one before at its end.
 TEST(GemmStream, ManyLaunchesGiveTheSameBits) {
   SLIP_REQUIRE_DEVICE();

@@ -16,7 +16,8 @@
 
 namespace slipstream::kernels {
 
-inline constexpr int kPrefillRows = 128;  // query rows of a work item
+inline constexpr int kPrefillRows = 128;      // query rows of a work item
+inline constexpr int kMaxPrefillGroup = 128;  // query heads per KV head that the kernel takes
 
 // Tokens in one KV tile of the kernel.
 constexpr int PrefillTileTokens(int head_dim) { return head_dim > 128 ? 80 : 128; }

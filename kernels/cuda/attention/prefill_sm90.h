@@ -3,8 +3,8 @@
 // device's kv_len and query_start are not read: the plan holds them). Asynchronous on `stream`; no
 // allocation, no synchronisation; may be captured.
 //
-// Supports: bf16 and fp16 with equal query and KV type; head_dim 64, 96, 128, 256; any group;
-// block_size 16, 32, 64, 128; KvLayout::kSwizzled; positive scale.
+// Supports: bf16 and fp16 with equal query and KV type; head_dim 64, 96, 128, 256; groups of up
+// to 128 heads; block_size 16, 32, 64, 128; KvLayout::kSwizzled; positive scale.
 // REQUIRES: `plan` was built for this step with the same PrefillPlanShape and uploaded; num_items
 // is what BuildPrefillPlan returned; q and out are 16-byte aligned, their strides multiples of 8
 // elements. Rows of sequences that the plan leaves out are neither read nor written. With

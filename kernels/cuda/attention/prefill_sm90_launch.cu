@@ -57,7 +57,8 @@ KernelStatus Validate(const PagedAttentionParams& p, const PrefillPlanShape& sha
   const bool dtype_ok =
       p.q_dtype == kv.dtype && (kv.dtype == DType::kBF16 || kv.dtype == DType::kF16);
   const bool reachable = kv.block_stride_bytes / 128 * kv.num_blocks < (int64_t{1} << 32);
-  if (kv.layout != KvLayout::kSwizzled || !size_ok || !dtype_ok || !reachable) {
+  if (kv.layout != KvLayout::kSwizzled || !size_ok || !dtype_ok || !reachable ||
+      shape.group > kMaxPrefillGroup) {
     return KernelStatus::kUnsupported;
   }
   return KernelStatus::kOk;

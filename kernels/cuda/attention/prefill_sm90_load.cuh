@@ -87,9 +87,14 @@ __device__ void LoadQueries(const PrefillParams& p, const PrefillShared<Traits>&
                             int end, int thread) {
   using T = typename Traits::T;
   constexpr int kChunks = Traits::kRowBytes / 16;
+  // x * inverse >> 16 is x / group while x * group < 2^16; here x < kRows + group <= 2 * kRows.
+  static_assert(2 * Traits::kRows * kMaxPrefillGroup <= 1 << 16);
+  const int inverse = (1 << 16) / p.group + 1;
   for (int i = begin; i < end; ++i) {
     const PrefillItem item = LoadItem(p.items + i);
-    const T* q = static_cast<const T*>(p.q) + item.first_token * p.q_token_stride +
+    const int token0 = item.first_row / p.group, head0 = item.first_row - token0 * p.group;
+    const T* q = static_cast<const T*>(p.q) +
+                 (int64_t{item.first_token} + token0) * p.q_token_stride +
                  int64_t{item.kv_head} * p.group * Traits::kHeadDim;
     const int num_rows = item.query_len * p.group - item.first_row;
     BarrierWait(shared.QueryEmpty(), ((i - begin) & 1) ^ 1);
@@ -97,8 +102,8 @@ __device__ void LoadQueries(const PrefillParams& p, const PrefillShared<Traits>&
     for (int x = thread; x < Traits::kRows * kChunks; x += Traits::kQueryThreads) {
       const int row = x / kChunks, byte = x % kChunks * 16;
       const bool real = row < num_rows;
-      const int r = item.first_row + (real ? row : 0);
-      const int token = r / p.group, head = r - token * p.group;
+      const int r = head0 + (real ? row : 0);
+      const int token = r * inverse >> 16, head = r - token * p.group;
       const T* src = q + token * p.q_token_stride + head * Traits::kHeadDim + byte / 2;
       CopyChunk(shared.query + Traits::RowOffset(row) +
                     (Traits::ByteOffset(byte) ^ ChunkSwizzle(row, Traits::kRowBytes) * 16),

@@ -240,7 +240,7 @@ TEST(Prefill, EveryDtypeHeadDimAndBlockSize) {
 }
 
 TEST(Prefill, EveryGroup) {
-  for (int group : {1, 2, 3, 4, 5, 6, 7, 8, 12, 16}) {
+  for (int group : {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 40}) {
     PrefillSpec s = Spec("group " + std::to_string(group), {45, 100}, {130, 0});
     s.group = group;
     s.kv_heads = group > 4 ? 1 : 2;

@@ -106,29 +106,43 @@ __device__ __forceinline__ Key BlockSort(BlockShared& sh, Key key, int count) {
   return key;
 }
 
-// A lower bound of the `wanted`-th largest of x[0..n), tight enough that not many more than
-// `wanted` values reach it, in OrderedBits; `complete`: it is `lowest`, below which it never goes.
-// REQUIRES: lowest <= highest, and no value is above `highest`.
+// A lower bound of the `wanted`-th largest of x[0..n), tight enough, if that takes few steps, that
+// not many more than `wanted` values reach it; `complete`: it is `lowest`, below which it never
+// goes. REQUIRES: lowest <= max, and no value is above `max`.
 struct Bound {
-  uint32_t bits;
+  float value;
   bool complete;
 };
-__device__ __forceinline__ Bound FindBound(BlockShared& sh, const float* x, int n, uint32_t lowest,
-                                           uint32_t highest, int wanted) {
+__device__ __forceinline__ Bound FindBound(BlockShared& sh, const float* x, int n, float lowest,
+                                           float max, int wanted) {
+  constexpr int kMaxSteps = 40;
   const int enough = wanted + wanted / 4 + 16;
   int turn = 0;
-  const auto reaching = [&](uint32_t bits) {
+  const auto reaching = [&](float bound) {
     int count = 0;
-    for (int i = threadIdx.x; i < n; i += kThreads) count += OrderedBits(x[i]) >= bits;
+    for (int i = threadIdx.x; i < n; i += kThreads) count += x[i] >= bound;
     turn ^= 1;
     return BlockCount(sh, count, turn);
   };
   __syncthreads();
-  // At least `wanted` values reach `low` once the first step is taken; fewer reach `high`.
-  uint32_t low = lowest, high = highest + 1;
-  int count = reaching(low);
-  while (count > enough && high - low > 1) {
-    const uint32_t middle = low + (high - low) / 2;
+  int count = reaching(lowest);
+  if (count <= enough) return {lowest, true};
+  // Doubles the distance to the maximum until enough values are in reach, then halves the interval.
+  float low = lowest, high = max;
+  int step = 0;
+  for (float distance = 1; max - distance > lowest && step < kMaxSteps; distance *= 2, ++step) {
+    const float at = max - distance;
+    const int reach = reaching(at);
+    if (reach >= wanted) {
+      low = at;
+      count = reach;
+      break;
+    }
+    high = at;
+  }
+  for (; count > enough && step < kMaxSteps; ++step) {
+    const float middle = 0.5f * low + 0.5f * high;
+    if (!(middle > low && middle < high)) break;
     const int reach = reaching(middle);
     if (reach >= wanted) {
       low = middle;

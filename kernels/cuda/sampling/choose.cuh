@@ -69,16 +69,16 @@ __device__ __forceinline__ int DrawInOrder(const Context& cx, bool use_floor, fl
   });
 }
 
-// Collects the entries whose OrderedBits reach `bits` into sh.keys, in any order; returns how many
+// Collects the entries >= `bound` into sh.keys, in any order; returns how many
 // there are, which may be more than fit.
 template <bool kRaw>
-__device__ __forceinline__ int Collect(const Context& cx, uint32_t bits) {
+__device__ __forceinline__ int Collect(const Context& cx, float bound) {
   BlockShared& sh = cx.sh;
   const float* group_max = kRaw ? cx.scratch.raw_group_max : cx.scratch.group_max;
   if (threadIdx.x == 0) sh.count = 0;
   __syncthreads();
   for (int g = threadIdx.x; g < cx.groups(); g += kThreads) {
-    if (OrderedBits(group_max[g]) < bits) continue;
+    if (!(group_max[g] >= bound)) continue;
     float v[kGroup];
     if constexpr (kRaw) {
       LoadGroup(cx.row, g, v);
@@ -87,7 +87,7 @@ __device__ __forceinline__ int Collect(const Context& cx, uint32_t bits) {
     }
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      if (OrderedBits(v[i]) < bits) continue;
+      if (!(v[i] >= bound)) continue;
       const int at = atomicAdd(&sh.count, 1);
       if (at < kThreads) sh.keys[at] = KeyOf(v[i], TokenOf(g, i));
     }
@@ -98,8 +98,8 @@ __device__ __forceinline__ int Collect(const Context& cx, uint32_t bits) {
   return count;
 }
 
-// Draws among at most `top_k` entries that reach `lowest`, cut at top_p, by searching the row.
-__device__ __noinline__ int DrawBySearch(const Context& cx, bool use_top_k, uint32_t lowest,
+// Draws among at most `top_k` entries >= `lowest`, cut at top_p, by searching the row.
+__device__ __noinline__ int DrawBySearch(const Context& cx, bool use_top_k, float lowest,
                                          float uniform) {
   const auto one = [](float) { return Mass{1}; };
   const auto mass = [&](float v) { return cx.MassAt(v); };
@@ -114,7 +114,7 @@ __device__ __noinline__ int DrawBySearch(const Context& cx, bool use_top_k, uint
   Mass total = FillBins(cx, bins, lowest, mass);
   if (limit != kNoKey) {
     Mass sum = 0;
-    ForEachValue(cx, OrderedBits(ValueOf(limit)), [&](float v, int token) {
+    ForEachValue(cx, ValueOf(limit), [&](float v, int token) {
       if (KeyOf(v, token) <= limit) sum += mass(v);
     });
     total = BlockSum(cx.sh, sum);
@@ -134,13 +134,13 @@ __device__ __forceinline__ int DrawFromLargest(const Context& cx, const Mode& mo
                                                float uniform) {
   BlockShared& sh = cx.sh;
   const int i = threadIdx.x;
-  const uint32_t lowest = max(OrderedBits(floor), kLowestFinite);
+  const float reach = fmaxf(cx.max - kReach * cx.slot.temperature, kLowestFinite);
+  const float lowest = fmaxf(floor, reach);
   const int wanted = mode.use_top_k ? cx.slot.top_k : kTopPCandidates;
   if (wanted > kMaxSortedTopK) return DrawBySearch(cx, mode.use_top_k, lowest, uniform);
   // As many groups reach the bound, so at least as many entries do.
-  const Bound bound =
-      FindBound(sh, cx.scratch.group_max, cx.groups(), lowest, OrderedBits(cx.max), wanted);
-  int count = Collect<false>(cx, bound.bits);
+  const Bound bound = FindBound(sh, cx.scratch.group_max, cx.groups(), lowest, cx.max, wanted);
+  int count = Collect<false>(cx, bound.value);
   if (count > kThreads) return DrawBySearch(cx, mode.use_top_k, lowest, uniform);
   const Key key = BlockSort(sh, i < count ? sh.keys[i] : kNoKey, count);
   if (mode.use_top_k) count = min(count, cx.slot.top_k);

@@ -9,6 +9,7 @@ namespace slipstream::kernels::sampling {
 
 using Mass = unsigned long long;  // fixed point; a row's total stays below 2^61
 constexpr float kUnit = 0x1p40f;  // the mass of the largest entry of a row
+constexpr float kReach = 28.0f;   // entries this many temperatures below it have no mass
 
 // The host's exponential, bit for bit: 2^n * exp(r) with a polynomial, no fused multiply-adds.
 // REQUIRES: x <= 0 (or -inf).
@@ -46,7 +47,7 @@ __device__ __forceinline__ uint32_t OrderedBits(float x) {
 __device__ __forceinline__ float FromOrderedBits(uint32_t u) {
   return __uint_as_float(u ^ (u >> 31 ? 0x80000000u : 0xFFFFFFFFu));
 }
-constexpr uint32_t kLowestFinite = 0x00800000u;  // of the lowest value above -inf
+constexpr float kLowestFinite = -3.402823466e+38f;
 
 using Key = unsigned long long;
 constexpr Key kNoKey = ~0ull;

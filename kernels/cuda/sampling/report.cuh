@@ -40,9 +40,9 @@ __device__ __forceinline__ Key NextBest(const Context& cx, Key last, bool first)
 // Thread i < num_top gets the i-th best entry.
 __device__ __forceinline__ Key BestOf(const Context& cx, float raw_max, int num_top) {
   BlockShared& sh = cx.sh;
-  const Bound bound = FindBound(sh, cx.scratch.raw_group_max, cx.groups(), kLowestFinite,
-                                OrderedBits(raw_max), num_top);
-  const int count = Collect<true>(cx, bound.bits);
+  const Bound bound =
+      FindBound(sh, cx.scratch.raw_group_max, cx.groups(), kLowestFinite, raw_max, num_top);
+  const int count = Collect<true>(cx, bound.value);
   if (count >= num_top && count <= kThreads) {
     return BlockSort(sh, threadIdx.x < count ? sh.keys[threadIdx.x] : kNoKey, count);
   }

@@ -155,13 +155,22 @@ __device__ __forceinline__ void ApplyPenalties(const Edits& e, int vocab_size, i
 
 // Bias and stops, in the order of the lists; a token may be listed more than once.
 __device__ __forceinline__ void ApplyLists(const Edits& e, int group, float (&v)[kGroup]) {
-  for (int n = 0; n < e.num_bias + e.num_stops; ++n) {
-    const bool is_bias = n < e.num_bias;
-    const int token = is_bias ? e.bias[n].token : e.stops[n - e.num_bias];
-    if (token < 0 || GroupOf(token) != group) continue;
-#pragma unroll
+#pragma unroll 8
+  for (int n = 0; n < e.num_bias; ++n) {
+    const LogitBias entry = e.bias[n];
+    if (entry.token < 0 || GroupOf(entry.token) != group) continue;
+#pragma unroll 1
     for (int i = 0; i < kGroup; ++i) {
-      if (TokenOf(group, i) == token) v[i] = is_bias ? __fadd_rn(v[i], e.bias[n].bias) : -kInfinity;
+      if (TokenOf(group, i) == entry.token) v[i] = __fadd_rn(v[i], entry.bias);
+    }
+  }
+#pragma unroll 8
+  for (int n = 0; n < e.num_stops; ++n) {
+    const int token = e.stops[n];
+    if (token < 0 || GroupOf(token) != group) continue;
+#pragma unroll 1
+    for (int i = 0; i < kGroup; ++i) {
+      if (TokenOf(group, i) == token) v[i] = -kInfinity;
     }
   }
 }
@@ -179,21 +188,17 @@ __device__ __forceinline__ void ApplyAllowed(const Edits& e, int vocab_size, int
   }
 }
 
-// `listed`: whether the lists may name a token of this group.
-__device__ __forceinline__ void ApplyEdits(const Edits& e, int vocab_size, int group, bool listed,
-                                           float (&v)[kGroup]) {
-  if (e.counts) ApplyPenalties(e, vocab_size, group, v);
-  if (listed) ApplyLists(e, group, v);
-  if (e.allowed) ApplyAllowed(e, vocab_size, group, v);
-}
-
+// The edits of one token; `listed`: whether the lists may name it.
 __device__ __forceinline__ float ApplyEditsToOne(const Edits& e, int token, bool listed, float v) {
   const uint32_t use = e.counts ? e.counts[token] : 0;
   if (use) v = Penalize(v, use, e);
-  for (int n = 0; listed && n < e.num_bias; ++n) {
+  const int num_bias = listed ? e.num_bias : 0, num_stops = listed ? e.num_stops : 0;
+#pragma unroll 8
+  for (int n = 0; n < num_bias; ++n) {
     if (e.bias[n].token == token) v = __fadd_rn(v, e.bias[n].bias);
   }
-  for (int n = 0; listed && n < e.num_stops; ++n) {
+#pragma unroll 8
+  for (int n = 0; n < num_stops; ++n) {
     if (e.stops[n] == token) v = -kInfinity;
   }
   return e.allowed && !(e.allowed[token / 32] >> token % 32 & 1) ? -kInfinity : v;

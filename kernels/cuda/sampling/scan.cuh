@@ -42,6 +42,32 @@ __device__ __forceinline__ float SumOfTile(const float (&v)[kGroup], float max,
   return sum;
 }
 
+// ApplyLists by a whole warp: each lane reads its share of the lists, all apply what is found.
+__device__ __forceinline__ void ApplyListsOfTile(const Edits& e, int tile, float (&v)[kGroup]) {
+  const int lane = threadIdx.x % 32, group = tile * kGroup + lane;
+  const int entries = e.num_bias + e.num_stops;
+  for (int base = 0; base < entries; base += 32) {
+    const int n = base + lane;
+    LogitBias mine{-1, 0.0f};
+    if (n < e.num_bias) {
+      mine = e.bias[n];
+    } else if (n < entries) {
+      mine.token = e.stops[n - e.num_bias];
+    }
+    uint32_t hits = __ballot_sync(~0u, mine.token >= 0 && mine.token / kTile == tile);
+    for (; hits != 0; hits &= hits - 1) {
+      const int from = __ffs(hits) - 1;
+      const int token = __shfl_sync(~0u, mine.token, from);
+      const float bias = __shfl_sync(~0u, mine.bias, from);
+      const bool is_stop = base + from >= e.num_bias;
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) {
+        if (TokenOf(group, i) == token) v[i] = is_stop ? -kInfinity : __fadd_rn(v[i], bias);
+      }
+    }
+  }
+}
+
 __device__ __forceinline__ bool IsFinite(float x) { return x > -kInfinity && x < kInfinity; }
 
 __global__ void __launch_bounds__(32 * kScanWarps)
@@ -68,7 +94,9 @@ __global__ void __launch_bounds__(32 * kScanWarps)
   }
   if (task.target < 0) {
     const Mode mode(slot, vocab_size);
-    ApplyEdits(edits, vocab_size, group, true, v);
+    if (edits.counts) ApplyPenalties(edits, vocab_size, group, v);
+    ApplyListsOfTile(edits, tile, v);
+    if (edits.allowed) ApplyAllowed(edits, vocab_size, group, v);
     stats.max = MaxOfTile(v, group_max);
     stats.argmax = ArgmaxOfTile(v, group, stats.max);
     if (mode.need_sum && IsFinite(stats.max)) {

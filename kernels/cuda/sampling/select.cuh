@@ -12,7 +12,9 @@ namespace slipstream::kernels::sampling {
 // Out of line, through local memory: most rows have no edits, and many places load groups.
 __device__ __noinline__ void ApplyEditsInMemory(const Edits& edits, int vocab_size, int group,
                                                 bool listed, float (&v)[kGroup]) {
-  ApplyEdits(edits, vocab_size, group, listed, v);
+  if (edits.counts) ApplyPenalties(edits, vocab_size, group, v);
+  if (listed) ApplyLists(edits, group, v);
+  if (edits.allowed) ApplyAllowed(edits, vocab_size, group, v);
 }
 
 // What the second kernel knows of its row.
@@ -48,17 +50,17 @@ struct Context {
   __device__ __forceinline__ Mass MassAt(float x) const { return MassOf(x, max, inv_temperature); }
 };
 
-// Calls f(value, token) on the entries whose OrderedBits reach `lowest`, each from one thread.
+// Calls f(value, token) on the entries >= `lowest`, each from one thread.
 // REQUIRES: scratch.group_max is filled.
 template <typename F>
-__device__ __forceinline__ void ForEachValue(const Context& cx, uint32_t lowest, F f) {
+__device__ __forceinline__ void ForEachValue(const Context& cx, float lowest, F f) {
   for (int g = threadIdx.x; g < cx.groups(); g += kThreads) {
-    if (OrderedBits(cx.scratch.group_max[g]) < lowest) continue;
+    if (!(cx.scratch.group_max[g] >= lowest)) continue;
     float v[kGroup];
     cx.Load(g, v);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      if (OrderedBits(v[i]) >= lowest) f(v[i], TokenOf(g, i));
+      if (v[i] >= lowest) f(v[i], TokenOf(g, i));
     }
   }
 }
@@ -87,17 +89,17 @@ struct Bins {
   }
 };
 
-// The largest 30 or so temperatures below the maximum are all that can weigh anything; rows that
-// span less than that get finer bins. The last bin takes the rest.
-__device__ __forceinline__ Bins BinsOf(const Context& cx, uint32_t lowest) {
+// Entries up to kReach temperatures below the maximum are all that weigh anything; rows that span
+// less than that get finer bins. The last bin takes the rest.
+__device__ __forceinline__ Bins BinsOf(const Context& cx, float lowest) {
   Key least = kNoKey;
   for (int g = threadIdx.x; g < cx.groups(); g += kThreads) {
-    const uint32_t bits = OrderedBits(cx.scratch.group_max[g]);
-    if (bits >= lowest) least = min(least, Key{bits});
+    const float x = cx.scratch.group_max[g];
+    if (x >= lowest) least = min(least, Key{OrderedBits(x)});
   }
   least = BlockMin(cx.sh, least);
   const float span = cx.max - FromOrderedBits(static_cast<uint32_t>(least));
-  const float range = fminf(32.0f * cx.slot.temperature, 2.0f * span);
+  const float range = fminf(kReach * cx.slot.temperature, 2.0f * span);
   return {cx.max, range > 0 ? kBins / range : 0.0f};
 }
 
@@ -120,7 +122,7 @@ __device__ __forceinline__ Mass MassOfBin(const BlockShared& sh, int bin) {
 
 // Fills the histogram; returns the sum of all masses.
 template <typename F>
-__device__ __forceinline__ Mass FillBins(const Context& cx, const Bins& bins, uint32_t lowest,
+__device__ __forceinline__ Mass FillBins(const Context& cx, const Bins& bins, float lowest,
                                          F mass) {
   ClearBins(cx.sh);
   ForEachValue(cx, lowest, [&](float v, int) { AddToBin(cx.sh, bins.Of(v), mass(v)); });
@@ -185,8 +187,7 @@ __device__ __forceinline__ int TokenOfTie(const Context& cx, float value, Mass r
 
 // The radix search: three passes for the value, one more for the token among those that have it.
 template <typename F>
-__device__ __noinline__ Place FindPlaceByRadix(const Context& cx, uint32_t lowest, Mass goal,
-                                               F mass) {
+__device__ __noinline__ Place FindPlaceByRadix(const Context& cx, float lowest, Mass goal, F mass) {
   uint32_t prefix = 0;
   Mass before = 0;
 #pragma unroll 1
@@ -207,10 +208,10 @@ __device__ __noinline__ Place FindPlaceByRadix(const Context& cx, uint32_t lowes
   return {KeyOf(value, TokenOfTie(cx, value, rank)), before + rank * each};
 }
 
-// REQUIRES: the histogram holds `mass` of every value that reaches `lowest`; 1 <= goal <= its sum.
+// REQUIRES: the histogram holds `mass` of every value >= `lowest`; 1 <= goal <= its sum.
 // `filled`: whether it still does afterwards.
 template <typename F>
-__device__ __forceinline__ Place FindPlace(const Context& cx, const Bins& bins, uint32_t lowest,
+__device__ __forceinline__ Place FindPlace(const Context& cx, const Bins& bins, float lowest,
                                            Mass goal, F mass, bool& filled) {
   BlockShared& sh = cx.sh;
   uint32_t wanted = 0;
@@ -220,12 +221,12 @@ __device__ __forceinline__ Place FindPlace(const Context& cx, const Bins& bins, 
   __syncthreads();
   for (int g = threadIdx.x; g < cx.groups(); g += kThreads) {
     const float group_max = cx.scratch.group_max[g];
-    if (OrderedBits(group_max) < lowest || bins.Of(group_max) > wanted) continue;
+    if (!(group_max >= lowest) || bins.Of(group_max) > wanted) continue;
     float v[kGroup];
     cx.Load(g, v);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      if (OrderedBits(v[i]) < lowest || bins.Of(v[i]) != wanted) continue;
+      if (!(v[i] >= lowest) || bins.Of(v[i]) != wanted) continue;
       const int at = atomicAdd(&sh.count, 1);
       if (at < kThreads) sh.keys[at] = KeyOf(v[i], TokenOf(g, i));
     }

@@ -87,31 +87,30 @@ class Bench {
     if (csv_) std::fprintf(csv_, "suite,what,n,k,tokens,mode,us,weight_gb_s,share_of_3119\n");
   }
 
-  // Copies alone: layout, CTAs and depth of the ring.
+  // Copies alone: shape of a copy, CTAs and depth of the ring.
   void Ceilings() {
-    std::printf("copies alone, GB/s\n%-8s %5s %7s | %9s %9s\n", "matrix", "CTAs", "ring KB",
-                "row-major", "tiled");
+    const CopyShape shapes[] = {1, 2, 4, 0};
+    const char* names[] = {"128 rows", "64 rows", "32 rows", "tiled"};
+    std::printf("copies alone, GB/s\n%-8s %5s %7s |", "matrix", "CTAs", "ring KB");
+    for (const char* name : names) std::printf(" %9s", name);
     for (int which : {0, 2, 3}) {
       const Matrix& matrix = kMatrices[which];
       const std::vector<const void*> copies = Copies(matrix);
-      std::vector<GemmStreamWeights> maps(copies.size());
-      for (size_t i = 0; i < copies.size(); ++i) Describe(copies[i], matrix, &maps[i]);
       for (int grid : {sms_, 128, 112}) {
         for (int stages : {6, 13}) {
-          double gb_s[2];
-          for (int tiled = 0; tiled < 2; ++tiled) {
-            const double us = TimeCopyOnly(maps, copies, grid, stages, tiled != 0);
-            gb_s[tiled] = matrix.elems() * 2e-3 / us;
-            const std::string mode = std::string(tiled ? "tiled" : "row-major") + " grid " +
-                                     std::to_string(grid) + " stages " + std::to_string(stages);
+          std::printf("\n%-8s %5d %7d |", matrix.name, grid, stages * 16);
+          for (int i = 0; i < 4; ++i) {
+            const double us =
+                TimeCopyOnly(copies, int(matrix.n), int(matrix.k), grid, stages, shapes[i]);
+            const std::string mode = std::string(names[i]) + " grid " + std::to_string(grid) +
+                                     " stages " + std::to_string(stages);
             Row("copy", matrix.name, matrix.n, matrix.k, 0, mode.c_str(), us, matrix.elems() * 2.0);
+            std::printf(" %9.0f", matrix.elems() * 2e-3 / us);
           }
-          std::printf("%-8s %5d %7d | %9.0f %9.0f\n", matrix.name, grid, stages * 16, gb_s[0],
-                      gb_s[1]);
         }
       }
     }
-    std::printf("\n");
+    std::printf("\n\n");
   }
 
   void Singles() {

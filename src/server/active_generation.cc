@@ -24,6 +24,15 @@ Error ContextOverflow(int64_t limit, int64_t prompt_tokens, int64_t answer_token
                param};
 }
 
+// The rest of such a prompt was not counted.
+Error PromptTooLong(int64_t limit, int64_t at_least, const char* param) {
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("This model's maximum context length is {} tokens. However, your prompt "
+                           "has at least {} tokens. Please shorten the prompt.",
+                           limit, at_least),
+               param};
+}
+
 }  // namespace
 
 void PromptSink::OnEvents(std::span<TokenEvent> events) {
@@ -145,17 +154,13 @@ Status ActiveGeneration::Prepare(const std::vector<std::shared_ptr<PromptSink>>&
 Status ActiveGeneration::PreparePrompt(size_t index) {
   Prompt& prompt = prompts_[index];
   auto& source = request_.prompts[index];
-  const Tokenizer& tokenizer = *service_.tokenizer_;
   const char* field = std::holds_alternative<RenderChat>(source) ? "messages" : "prompt";
   if (auto* text = std::get_if<std::string>(&source)) {
-    SLIP_ASSIGN_OR_RETURN(
-        prompt.ids, tokenizer.Encode(*text, {.add_special_tokens = request_.add_special_tokens,
-                                             .parse_special = true}));
+    SLIP_ASSIGN_OR_RETURN(prompt.ids, EncodePrompt(*text, request_.add_special_tokens, field));
     if (request_.echo) prompt.text = std::move(*text);
   } else if (auto* render = std::get_if<RenderChat>(&source)) {
     SLIP_ASSIGN_OR_RETURN(const std::string text, (*render)());
-    SLIP_ASSIGN_OR_RETURN(
-        prompt.ids, tokenizer.Encode(text, {.add_special_tokens = false, .parse_special = true}));
+    SLIP_ASSIGN_OR_RETURN(prompt.ids, EncodePrompt(text, false, field));
   } else {
     prompt.ids = std::move(std::get<std::vector<int32_t>>(source));
     const int64_t vocab_size = service_.engine_.info().vocab_size;
@@ -172,6 +177,23 @@ Status ActiveGeneration::PreparePrompt(size_t index) {
   if (prompt.ids.empty()) return InvalidArgument("the prompt has no tokens", "prompt");
   prompt.num_tokens = static_cast<int64_t>(prompt.ids.size());
   return FitContext(field, &prompt);
+}
+
+Result<std::vector<int32_t>> ActiveGeneration::EncodePrompt(const std::string& text,
+                                                            bool add_special_tokens,
+                                                            const char* field) const {
+  const Tokenizer& tokenizer = *service_.tokenizer_;
+  const int64_t limit = service_.model_.max_model_len;
+  // Megabytes take seconds of a thread that all prompts wait for; most need no counting.
+  const auto at_least = static_cast<int64_t>(tokenizer.MinTokens(text));
+  if (at_least > limit) return tl::unexpected(PromptTooLong(limit, at_least, field));
+  SLIP_ASSIGN_OR_RETURN(std::vector<int32_t> ids,
+                        tokenizer.Encode(text, {.add_special_tokens = add_special_tokens,
+                                                .parse_special = true,
+                                                .max_tokens = static_cast<size_t>(limit)}));
+  const auto count = static_cast<int64_t>(ids.size());
+  if (count > limit) return tl::unexpected(PromptTooLong(limit, count, field));
+  return ids;
 }
 
 Status ActiveGeneration::FitContext(const char* field, Prompt* prompt) const {

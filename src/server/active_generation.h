@@ -86,6 +86,8 @@ class ActiveGeneration final : public Generation,
   // Tokenizer thread: encodes the prompts and hands them to the engine.
   Status Prepare(const std::vector<std::shared_ptr<PromptSink>>& sinks);
   Status PreparePrompt(size_t index);
+  Result<std::vector<int32_t>> EncodePrompt(const std::string& text, bool add_special_tokens,
+                                            const char* field) const;
   // `field` names where the prompt came from, for errors.
   Status FitContext(const char* field, Prompt* prompt) const;
   Status Submit(const std::vector<std::shared_ptr<PromptSink>>& sinks);

@@ -55,6 +55,15 @@ int32_t AddedTokens::LongestAt(std::string_view text, size_t pos) const {
   return found;
 }
 
+size_t AddedTokens::max_bytes() const {
+  size_t most = 1;
+  for (const AddedToken& token : tokens_) {
+    if (token.lstrip || token.rstrip) return 0;
+    most = std::max(most, token.text.size());
+  }
+  return most;
+}
+
 void AddedTokens::Split(std::string_view text, bool parse_special, std::vector<Part>& parts) const {
   size_t shown = 0;
   for (size_t pos = 0; !tokens_.empty() && pos < text.size();) {

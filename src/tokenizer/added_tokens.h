@@ -36,6 +36,8 @@ class AddedTokens {
   // `parse_special`. REQUIRES: valid UTF-8.
   void Split(std::string_view text, bool parse_special, std::vector<Part>& parts) const;
   bool empty() const { return tokens_.empty(); }
+  // The most bytes of text that become one token; 0: no limit, some take the blanks beside them.
+  size_t max_bytes() const;
 
  private:
   struct Node {

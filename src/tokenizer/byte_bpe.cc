@@ -84,6 +84,41 @@ int32_t ByteBpe::Lookup(const TokenIds& ids, std::string_view spelling) const {
   return it != ids.end() && usable_[static_cast<size_t>(it->second)] ? it->second : -1;
 }
 
+bool ByteBpe::SpellsEverything(const TokenIds& ids) const {
+  // Steps between merges fall apart into characters, of which each must be a token.
+  for (const std::string& spelling : extra_) {
+    for (size_t pos = 0; pos < spelling.size();) {
+      const size_t length = static_cast<size_t>(unicode::DecodeAt(spelling, pos).length);
+      if (Lookup(ids, std::string_view(spelling).substr(pos, length)) < 0) return false;
+      pos += length;
+    }
+  }
+  const bool all_bytes =
+      std::all_of(fallback_ids_.begin(), fallback_ids_.end(), [](int32_t id) { return id >= 0; });
+  return (options_.byte_fallback && all_bytes) || (options_.unk_id && !options_.fuse_unk);
+}
+
+TextBound ByteBpe::Bound(const TokenIds& ids, bool raw_bytes) const {
+  TextBound bound;
+  if (!raw_bytes && !SpellsEverything(ids)) return bound;
+  bound.max_bytes = 4;  // an unknown character
+  for (const auto& [spelling, id] : ids) {
+    if (!usable_[static_cast<size_t>(id)]) continue;
+    const auto characters = std::count_if(spelling.begin(), spelling.end(), [](char c) {
+      return (static_cast<uint8_t>(c) & 0xC0) != 0x80;
+    });
+    // Spelled raw bytes are one character each.
+    const size_t bytes = raw_bytes ? static_cast<size_t>(characters) : spelling.size();
+    bound.max_bytes = std::max(bound.max_bytes, bytes);
+  }
+  for (int byte = 0; raw_bytes && byte < 256; ++byte) {
+    const bool in_utf8 = byte != 0xC0 && byte != 0xC1 && byte < 0xF5;
+    bound.vanishing[static_cast<size_t>(byte)] =
+        in_utf8 && Lookup(ids, byte_level::Spellings()[static_cast<size_t>(byte)]) < 0;
+  }
+  return bound;
+}
+
 // Which characters stand before U+2581 inside some merge: everywhere else a word starts there, and
 // no merge can reach across.
 void ByteBpe::NoteBlanks(std::string_view spelling) {

@@ -38,6 +38,7 @@ class ByteBpe final : public TokenModel {
 
   void Encode(const TokenIds& ids, std::string_view piece, bool raw_bytes,
               std::vector<int32_t>& out) const override;
+  TextBound Bound(const TokenIds& ids, bool raw_bytes) const override;
 
  private:
   struct Merge {
@@ -55,6 +56,8 @@ class ByteBpe final : public TokenModel {
   // A symbol is a token id or, from vocab_size_ on, a step between merges that is no token.
   // -1: there is none, or text may not become it.
   int32_t Lookup(const TokenIds& ids, std::string_view spelling) const;
+  // True if no character can vanish or share one unknown token with others.
+  bool SpellsEverything(const TokenIds& ids) const;
   int32_t Intern(const TokenIds& ids, std::string_view spelling);
   Merge Find(int32_t left, int32_t right) const;
   void Insert(int32_t left, int32_t right, Merge merge);

@@ -66,6 +66,7 @@ Result<SplitBehavior> ParseBehavior(const std::string& name) {
 class ByteLevelNormalizer final : public Normalizer {
  public:
   Result<std::string> Apply(std::string text) const override { return byte_level::Encode(text); }
+  size_t max_shrink() const override { return 1; }
 };
 
 Result<std::unique_ptr<const Normalizer>> ParseNormalizer(const json& step) {

@@ -1,5 +1,6 @@
 #include "tokenizer/normalizer.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -11,15 +12,18 @@ namespace {
 class FunctionNormalizer final : public Normalizer {
  public:
   using Function = std::function<std::string(std::string)>;
-  explicit FunctionNormalizer(Function function) : function_(std::move(function)) {}
+  FunctionNormalizer(Function function, size_t max_shrink)
+      : function_(std::move(function)), max_shrink_(max_shrink) {}
   Result<std::string> Apply(std::string text) const override { return function_(std::move(text)); }
+  size_t max_shrink() const override { return max_shrink_; }
 
  private:
   Function function_;
+  size_t max_shrink_;
 };
 
-std::unique_ptr<const Normalizer> Make(FunctionNormalizer::Function function) {
-  return std::make_unique<FunctionNormalizer>(std::move(function));
+std::unique_ptr<const Normalizer> Make(size_t max_shrink, FunctionNormalizer::Function function) {
+  return std::make_unique<FunctionNormalizer>(std::move(function), max_shrink);
 }
 
 class PatternReplace final : public Normalizer {
@@ -42,6 +46,7 @@ class PatternReplace final : public Normalizer {
     }
     return out.append(text, shown);
   }
+  size_t max_shrink() const override { return 0; }
 
  private:
   Regex regex_;
@@ -93,29 +98,33 @@ std::string Replace(std::string_view text, std::string_view from, std::string_vi
 }  // namespace
 
 std::unique_ptr<const Normalizer> MakeUnicodeForm(unicode::Form form) {
-  return Make([form](const std::string& text) { return unicode::Normalize(text, form); });
+  // A character of the result stands for at most four of 4 bytes, and is one byte only if it stands
+  // for one: UAX 15 composes what decomposes to four at most, and drops nothing.
+  return Make(8, [form](const std::string& text) { return unicode::Normalize(text, form); });
 }
 
 std::unique_ptr<const Normalizer> MakeLowercase() {
-  return Make([](const std::string& text) { return unicode::Lowercase(text); });
+  return Make(4, [](const std::string& text) { return unicode::Lowercase(text); });
 }
 
 std::unique_ptr<const Normalizer> MakeStripAccents() {
-  return Make([](const std::string& text) { return RemoveMarks(text); });
+  return Make(0, [](const std::string& text) { return RemoveMarks(text); });
 }
 
 std::unique_ptr<const Normalizer> MakeStrip(bool left, bool right) {
-  return Make([left, right](const std::string& text) { return Strip(text, left, right); });
+  return Make(0, [left, right](const std::string& text) { return Strip(text, left, right); });
 }
 
 std::unique_ptr<const Normalizer> MakePrepend(std::string prefix) {
-  return Make([prefix = std::move(prefix)](std::string text) {
+  return Make(1, [prefix = std::move(prefix)](std::string text) {
     return text.empty() ? std::move(text) : prefix + text;
   });
 }
 
 std::unique_ptr<const Normalizer> MakeLiteralReplace(std::string from, std::string to) {
-  return Make([from = std::move(from), to = std::move(to)](std::string text) {
+  const size_t shrink =
+      to.empty() ? 0 : std::max<size_t>(1, (from.size() + to.size() - 1) / to.size());
+  return Make(shrink, [from = std::move(from), to = std::move(to)](std::string text) {
     return from.empty() ? std::move(text) : Replace(text, from, to);
   });
 }

@@ -3,6 +3,7 @@
 // without end. Source: HF `tokenizers`, normalizers.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,6 +19,8 @@ class Normalizer {
   virtual ~Normalizer() = default;
   // REQUIRES and keeps: valid UTF-8.
   virtual Result<std::string> Apply(std::string text) const = 0;
+  // The most bytes that may go in for each that comes out; 0: no limit, text may vanish.
+  virtual size_t max_shrink() const = 0;
 };
 using NormalizerList = std::vector<std::unique_ptr<const Normalizer>>;
 

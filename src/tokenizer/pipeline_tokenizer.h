@@ -28,14 +28,14 @@ struct Pipeline {
 
 class PipelineTokenizer final : public Tokenizer {
  public:
-  PipelineTokenizer(TokenTable table, Pipeline pipeline)
-      : Tokenizer(std::move(table)), pipeline_(std::move(pipeline)) {}
+  PipelineTokenizer(TokenTable table, Pipeline pipeline);
 
   Result<std::vector<int32_t>> Encode(std::string_view text, EncodeOptions options) const override;
 
  private:
-  Status EncodeFragment(std::string_view text, bool at_start, bool parse_special,
+  Status EncodeFragment(std::string_view text, bool at_start, const EncodeOptions& options,
                         std::vector<int32_t>& out) const;
+  TextBound Bound() const;
 
   Pipeline pipeline_;
 };

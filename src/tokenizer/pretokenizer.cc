@@ -84,6 +84,8 @@ class Splitter : public PreTokenizer {
     return {};
   }
 
+  bool keeps_text() const final { return behavior_ != SplitBehavior::kRemoved; }
+
  private:
   virtual Status Find(std::string_view piece, std::vector<Part>& parts) const = 0;
 
@@ -268,6 +270,8 @@ class ByteLevelStep final : public PreTokenizer {
     return {};
   }
 
+  bool gives_raw_bytes() const override { return last_; }
+
  private:
   bool add_prefix_space_;
   bool last_;
@@ -301,6 +305,8 @@ class MetaspaceStep final : public PreTokenizer {
     });
     return split_ != nullptr ? split_->Apply(text) : Status();
   }
+
+  bool keeps_text() const override { return !replacement_.empty(); }
 
  private:
   std::string replacement_;

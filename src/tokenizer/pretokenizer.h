@@ -33,6 +33,10 @@ class PreTokenizer {
  public:
   virtual ~PreTokenizer() = default;
   virtual Status Apply(PreText& text) const = 0;
+  // False if parts of the text may not reach the model.
+  virtual bool keeps_text() const { return true; }
+  // True if it sets PreText::raw_bytes.
+  virtual bool gives_raw_bytes() const { return false; }
 };
 using PreTokenizerList = std::vector<std::unique_ptr<const PreTokenizer>>;
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 
 #include "base/result.h"
 #include "tokenizer/gguf_vocab.h"
+#include "tokenizer/text_bound.h"
 #include "tokenizer/token_ids.h"
 
 namespace slipstream {
@@ -23,6 +25,8 @@ struct EncodeOptions {
   bool add_special_tokens =
       true;                    // BOS and EOS where the model wants them; false for rendered chats
   bool parse_special = false;  // special tokens written in the text become their ids
+  // Once there are more ids than this the rest of the text may be left out.
+  size_t max_tokens = std::numeric_limits<size_t>::max();
 };
 
 // What a tokenizer knows about its vocabulary apart from how it encodes.
@@ -64,6 +68,9 @@ class Tokenizer {
   // The id of a token by its spelling in the vocabulary ("<|im_end|>").
   std::optional<int32_t> FindToken(std::string_view text) const;
 
+  // `text` has this many tokens or more; 0 if only encoding can tell. One look at each byte.
+  size_t MinTokens(std::string_view text) const { return bound_.MinTokens(text); }
+
   bool strip_leading_space() const { return table_.strip_leading_space; }
   bool replace_each_bad_byte() const { return table_.replace_each_bad_byte; }
 
@@ -71,7 +78,9 @@ class Tokenizer {
   Tokenizer() = default;
   explicit Tokenizer(TokenTable table) : table_(std::move(table)) {}
 
-  TokenTable table_;  // const once the constructor of the derived class has returned
+  // Const once the constructor of the derived class has returned.
+  TokenTable table_;
+  TextBound bound_;
 
  private:
   bool InRange(int32_t id) const {

@@ -3,6 +3,8 @@
 // Kudo, arXiv 1804.10959.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,6 +27,10 @@ class Unigram final : public TokenModel {
 
   void Encode(const TokenIds& ids, std::string_view piece, bool raw_bytes,
               std::vector<int32_t>& out) const override;
+  TextBound Bound(const TokenIds&, bool) const override {
+    // Without fallback neighbouring unknown characters share a token.
+    return {.max_bytes = fallback_ids_.empty() ? 0 : std::max<size_t>(max_piece_bytes_, 1)};
+  }
 
  private:
   void AppendUnknown(std::string_view text, std::vector<int32_t>& out) const;

@@ -1,6 +1,8 @@
 // A vocabulary of the 256 bytes and a few words and special tokens; text is encoded byte by byte.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -19,12 +21,16 @@ class TinyTokenizer final : public Tokenizer {
     table_.bos_id = *FindToken("<s>");
     table_.eos_id = *FindToken("</s>");
     table_.eog_ids = {*FindToken("</s>"), *FindToken("<|im_end|>")};
+    for (const std::string& bytes : table_.bytes) {
+      bound_.max_bytes = std::max(bound_.max_bytes, bytes.size());
+    }
   }
 
   Result<std::vector<int32_t>> Encode(std::string_view text, EncodeOptions options) const override {
+    bytes_seen += static_cast<int64_t>(text.size());
     std::vector<int32_t> ids;
     if (options.add_special_tokens) ids.push_back(*table_.bos_id);
-    while (!text.empty()) {
+    while (!text.empty() && ids.size() <= options.max_tokens) {
       int32_t id = static_cast<unsigned char>(text[0]);
       if (options.parse_special) {
         for (int32_t special = 0; special < vocab_size(); ++special) {
@@ -36,6 +42,8 @@ class TinyTokenizer final : public Tokenizer {
     }
     return ids;
   }
+
+  mutable std::atomic<int64_t> bytes_seen{0};  // by Encode
 
   // The ids of bytes and words, to write scripts with: longest word first.
   std::vector<int32_t> Script(std::string_view text) const {

@@ -123,6 +123,24 @@ TEST_F(Wire, W21_ContextOverflowNamesTheLimit) {
             "messages");
 }
 
+TEST_F(Wire, W21_APromptTooLongForItsBytesIsNotTokenized) {
+  StartServer();
+  const std::string text(kMaxModelLen * sizeof("<|im_start|>"), 'x');  // the longest token
+  const int64_t before = tokenizer_->bytes_seen;
+  for (const auto& [field, r] :
+       {std::pair{"prompt", Complete({{"prompt", text}})},
+        {"messages", Chat({{"messages", {{{"role", "user"}, {"content", text}}}}})}}) {
+    EXPECT_EQ(r.status, 400);
+    EXPECT_EQ(r.error()["code"], "context_length_exceeded");
+    EXPECT_EQ(r.error()["param"], field);
+    EXPECT_NE(r.body.find("at least 5"), std::string::npos) << r.body;
+  }
+  EXPECT_EQ(tokenizer_->bytes_seen, before);
+  const std::string shorter(kMaxModelLen + 1, 'x');
+  EXPECT_EQ(Complete({{"prompt", shorter}}).status, 400);
+  EXPECT_EQ(tokenizer_->bytes_seen, before + kMaxModelLen + 1);
+}
+
 TEST_F(Wire, W22_OverloadIs429WithRetryAfter) {
   config_.max_queued_requests = 2;
   model_->Hold();

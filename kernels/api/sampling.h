@@ -1,11 +1,10 @@
 // Contract of sampling on the device: one token per row of logits, from per-slot state that lives
 // in device memory, so that the next step can start before the host has seen the token. Pipeline
 // and definitions are those of runtime/sampler.h: penalties -> bias -> min_tokens mask -> allowed
-// mask
-// -> temperature -> min_p -> top_k -> top_p -> draw with UniformAt(seed, num_output); ties go to
-// the lowest token id. Logprobs and ranks are of the raw logits. Arguments are views owned by the
-// caller. Launchers are asynchronous on the stream, do not allocate, may be captured in a graph;
-// they fail with kInvalidArgument or kLaunchFailed.
+// mask -> temperature -> min_p -> top_k -> top_p -> draw with UniformAt(seed, num_output); ties go
+// to the lowest token id. Logprobs and ranks are of the raw logits. Arguments are views owned by
+// the caller. Launchers are asynchronous on the stream, do not allocate, may be captured in a
+// graph; they fail with kInvalidArgument or kLaunchFailed.
 #pragma once
 
 #include <cstddef>

@@ -101,8 +101,7 @@ __device__ __forceinline__ int Collect(const Context& cx, float bound) {
 // Draws among at most `top_k` entries >= `lowest`, cut at top_p, by searching the row.
 __device__ __noinline__ int DrawBySearch(const Context& cx, bool use_top_k, float lowest,
                                          float uniform) {
-  const auto one = [](float) { return Mass{1}; };
-  const auto mass = [&](float v) { return cx.MassAt(v); };
+  const Measure one{cx, true}, mass{cx, false};
   const Bins bins = BinsOf(cx, lowest);
   bool filled;
   Key limit = kNoKey;  // the last entry that top_k keeps

@@ -120,10 +120,16 @@ __device__ __forceinline__ Mass MassOfBin(const BlockShared& sh, int bin) {
   return static_cast<Mass>(sh.bin_high[bin]) << 32 | sh.bin_low[bin];
 }
 
-// Fills the histogram; returns the sum of all masses.
-template <typename F>
-__device__ __forceinline__ Mass FillBins(const Context& cx, const Bins& bins, float lowest,
-                                         F mass) {
+// What is summed over the entries: their number, or their mass.
+struct Measure {
+  const Context& cx;
+  bool ones;
+  __device__ __forceinline__ Mass operator()(float x) const { return ones ? 1 : cx.MassAt(x); }
+};
+
+// Fills the histogram; returns the sum over all entries.
+__device__ __noinline__ Mass FillBins(const Context& cx, const Bins& bins, float lowest,
+                                      const Measure& mass) {
   ClearBins(cx.sh);
   ForEachValue(cx, lowest, [&](float v, int) { AddToBin(cx.sh, bins.Of(v), mass(v)); });
   __syncthreads();
@@ -186,8 +192,8 @@ __device__ __forceinline__ int TokenOfTie(const Context& cx, float value, Mass r
 }
 
 // The radix search: three passes for the value, one more for the token among those that have it.
-template <typename F>
-__device__ __noinline__ Place FindPlaceByRadix(const Context& cx, float lowest, Mass goal, F mass) {
+__device__ __noinline__ Place FindPlaceByRadix(const Context& cx, float lowest, Mass goal,
+                                               const Measure& mass) {
   uint32_t prefix = 0;
   Mass before = 0;
 #pragma unroll 1
@@ -210,9 +216,8 @@ __device__ __noinline__ Place FindPlaceByRadix(const Context& cx, float lowest, 
 
 // REQUIRES: the histogram holds `mass` of every value >= `lowest`; 1 <= goal <= its sum.
 // `filled`: whether it still does afterwards.
-template <typename F>
-__device__ __forceinline__ Place FindPlace(const Context& cx, const Bins& bins, float lowest,
-                                           Mass goal, F mass, bool& filled) {
+__device__ __noinline__ Place FindPlace(const Context& cx, const Bins& bins, float lowest,
+                                        Mass goal, const Measure& mass, bool& filled) {
   BlockShared& sh = cx.sh;
   uint32_t wanted = 0;
   Mass before = 0;

@@ -34,7 +34,9 @@ class DeviceBuffer final : public Buffer {
                   "out of GPU memory for a buffer of " + std::to_string(bytes) + " bytes");
     }
     out->bytes_ = bytes;
-    SLIP_RETURN_IF_ERROR(CudaOk(cudaMemset(out->data_, fill, bytes), "cudaMemset"));
+    // Other streams do not wait for this fill, so the host does.
+    SLIP_RETURN_IF_ERROR(CudaOk(cudaMemset(out->data_, fill, bytes), "filling GPU memory"));
+    SLIP_RETURN_IF_ERROR(CudaOk(cudaStreamSynchronize(nullptr), "filling GPU memory"));
     return out;
   }
   DeviceBuffer() = default;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/check.h"
 #include "kernels/cuda/sampling/sampling.h"
@@ -110,9 +111,10 @@ Status CudaSampler::Load(std::span<const SamplingSlotLoad> loads, std::span<cons
 
 Status CudaSampler::Sample(TensorView logits, std::span<const SampleTask> tasks, bool last) {
   Turn& turn = turns_[turn_];
+  if (!std::exchange(step_open_, true)) turn.num_tasks = 0;
   const size_t first = static_cast<size_t>(turn.num_tasks);
   if (first + tasks.size() > static_cast<size_t>(limits_.max_tasks_per_step)) {
-    turn.num_tasks = 0;
+    step_open_ = false;
     return Internal("more rows to sample than the step has tokens");
   }
   SampleTask* staged = turn.tasks.as<SampleTask>() + first;
@@ -133,7 +135,7 @@ Status CudaSampler::Sample(TensorView logits, std::span<const SampleTask> tasks,
         .out = records_->as<SampledTokenRecord>() + first + begin,
         .scratch = scratch_->data()};
     if (kernels::SampleTokens(params, dependent_launch_, stream_) != KernelStatus::kOk) {
-      turn.num_tasks = 0;
+      step_open_ = false;
       return Internal("sampling could not be launched");
     }
   }
@@ -147,7 +149,7 @@ Status CudaSampler::Sample(TensorView logits, std::span<const SampleTask> tasks,
   SLIP_RETURN_IF_ERROR(CudaOk(cudaEventRecord(turn.done.get(), stream_), "sampling"));
   issued_.push_back(turn_);
   turn_ ^= 1;
-  turns_[turn_].num_tasks = 0;
+  step_open_ = false;
   return {};
 }
 

@@ -60,6 +60,7 @@ class CudaSampler final : public DeviceSampler {
   std::array<Turn, 2> turns_;
   std::array<LoadTurn, 2> load_turns_;
   int turn_ = 0;            // of the step being issued
+  bool step_open_ = false;  // it has tasks already
   int load_turn_ = 0;       // of the next load
   std::deque<int> issued_;  // turns to collect, oldest first
 };

@@ -21,7 +21,9 @@ struct PrefillTraits {
   static constexpr int kRows = kPrefillRows;
   static constexpr int kTile = PrefillTileTokens(kHeadDim);  // tokens of a KV tile
   static constexpr int kPieces = kTile / 16;                 // bulk copies of a K or V tile
-  static constexpr int kStages = 2;
+  // From the last read of a stage to the next use of it pass kStages - 1 tiles; two stages leave
+  // little room for a slow L2.
+  static constexpr int kStages = kHeadDim > 128 ? 2 : kHeadDim > 64 ? 3 : 4;
   // Warpgroup 0 loads, the others compute 64 rows each. Registers: 128 * 40 + 256 * 232 is what 384
   // threads get at launch (168 each).
   static constexpr int kConsumers = 2;

@@ -35,6 +35,12 @@ struct ServerConfig {
   double keep_alive_comment_seconds = 15;  // ": keep-alive" in streams silent for so long; 0: never
   double stalled_engine_seconds = 60;      // /health fails when work waits and no step ends
 
+  // Forms of tool calls and reasoning in the model's text: "auto" reads the chat template, other
+  // names are in server/parsing/output_forms.h.
+  std::string tool_parser = "auto";
+  std::string reasoning_parser = "auto";
+  bool strict_fields = false;  // refuse requests with unknown fields instead of ignoring these
+
   std::vector<std::string> api_keys;  // empty: no key is asked for. /health, /metrics never ask
   bool cors = false;                  // allow browsers of any origin
 };

@@ -159,8 +159,9 @@ Status ActiveGeneration::PreparePrompt(size_t index) {
     SLIP_ASSIGN_OR_RETURN(prompt.ids, EncodePrompt(*text, request_.add_special_tokens, field));
     if (request_.echo) prompt.text = std::move(*text);
   } else if (auto* render = std::get_if<RenderChat>(&source)) {
-    SLIP_ASSIGN_OR_RETURN(const std::string text, (*render)());
-    SLIP_ASSIGN_OR_RETURN(prompt.ids, EncodePrompt(text, false, field));
+    SLIP_ASSIGN_OR_RETURN(RenderedChat chat, (*render)());
+    SLIP_ASSIGN_OR_RETURN(prompt.ids, EncodePrompt(chat.text, false, field));
+    prompt.span_budget = std::move(chat.span_budget);
   } else {
     prompt.ids = std::move(std::get<std::vector<int32_t>>(source));
     const int64_t vocab_size = service_.engine_.info().vocab_size;
@@ -223,7 +224,9 @@ Status ActiveGeneration::Submit(const std::vector<std::shared_ptr<PromptSink>>& 
     Prompt& prompt = prompts_[i];
     Request request;
     request.id = prompts_.size() == 1 ? request_.id : fmt::format("{}-{}", request_.id, i);
-    request.prompt_ids = request_.echo ? prompt.ids : std::move(prompt.ids);
+    const bool keep_ids = request_.echo || request_.return_prompt_ids;
+    request.prompt_ids = keep_ids ? prompt.ids : std::move(prompt.ids);
+    request.span_budget = std::move(prompt.span_budget);
     request.params = prompt.params;
     request.num_choices = request_.num_choices;
     request.priority = request_.priority;

@@ -65,6 +65,7 @@ class ActiveGeneration final : public Generation,
   struct Prompt {
     std::vector<int32_t> ids;  // kept for echo only once submitted
     std::string text;          // for echo
+    std::optional<SpanBudget> span_budget;
     std::shared_ptr<const SamplingParams> params;
     std::vector<SampledToken> logprobs;
     std::vector<TokenEvent> held;  // events that must wait for the prompt's logprobs

@@ -20,8 +20,13 @@
 
 namespace slipstream {
 
-// Renders a chat; runs on a tokenizer thread.
-using RenderChat = std::function<Result<std::string>()>;
+struct RenderedChat {
+  std::string text;
+  std::optional<SpanBudget> span_budget;  // for the answer
+};
+
+// Renders a chat; runs on a tokenizer thread before anything is delivered.
+using RenderChat = std::function<Result<RenderedChat>()>;
 
 struct GenerateRequest {
   std::string id;
@@ -32,8 +37,10 @@ struct GenerateRequest {
   std::vector<std::string> stop;
   bool include_stop_str_in_output = false;
   bool skip_special_tokens = true;
-  bool add_special_tokens = true;  // to text prompts; rendered chats carry their own
-  bool echo = false;               // the prompt's text and logprobs belong to the answer
+  std::vector<int32_t> shown_special;  // special tokens shown all the same
+  bool add_special_tokens = true;      // to text prompts; rendered chats carry their own
+  bool echo = false;                   // the prompt's text and logprobs belong to the answer
+  bool return_prompt_ids = false;      // in ChoiceDelta::prompt_ids, as with echo
   int priority = 0;
   std::string cache_salt;
 };
@@ -48,7 +55,8 @@ struct ChoiceDelta {
   std::string_view text;
   const SampledToken* token = nullptr;  // null: the step brought no token of the answer
   bool first = false;                   // the choice's first delta
-  // With echo, in every delta; logprobs: one per prompt token but the first, when asked for.
+  // With echo, in every delta (prompt_ids also with return_prompt_ids); logprobs: one per prompt
+  // token but the first, when asked for.
   std::string_view prompt_text;
   const std::vector<int32_t>* prompt_ids = nullptr;
   const std::vector<SampledToken>* prompt_logprobs = nullptr;

@@ -54,6 +54,7 @@ void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
   delta.text = text;
   delta.token = event.has_token ? &event.token : nullptr;
   delta.first = !choice.started;
+  if (request_.return_prompt_ids) delta.prompt_ids = &prompt.ids;
   if (request_.echo) {
     delta.prompt_text = prompt.text;
     delta.prompt_ids = &prompt.ids;
@@ -89,6 +90,7 @@ void ActiveGeneration::AppendText(Choice* choice, const TokenEvent& event, std::
   if (!choice->detokenizer) {
     choice->detokenizer.emplace(
         service_.tokenizer_, DetokenizeOptions{.skip_special_tokens = request_.skip_special_tokens,
+                                               .shown_special = request_.shown_special,
                                                .at_text_start = false});
     if (!request_.stop.empty()) {
       choice->matcher.emplace(request_.stop, request_.include_stop_str_in_output);

@@ -12,6 +12,7 @@
 #include "server/http/listener.h"
 #include "server/openai/routes.h"
 #include "server/operations.h"
+#include "server/parsing/output_forms.h"
 #include "server/service.h"
 
 namespace slipstream {
@@ -115,6 +116,9 @@ Result<std::unique_ptr<Server>> Server::Start(ServerConfig config, ModelInfo mod
                                               std::shared_ptr<const Tokenizer> tokenizer,
                                               std::shared_ptr<const ChatTemplate> chat_template,
                                               Engine& engine) {
+  if (auto forms = ChooseOutputForms(config.tool_parser, config.reasoning_parser, ""); !forms) {
+    return tl::unexpected(std::move(forms).error());
+  }
   auto server = std::make_unique<ServerImpl>(config, std::move(model), std::move(tokenizer),
                                              std::move(chat_template), engine);
   SLIP_RETURN_IF_ERROR(server->Start());

@@ -1,6 +1,6 @@
 // The whole front end: HTTP with the OpenAI API, gRPC when asked for, metrics, health, drain. Owned
 // by tools; the engine must outlive it. Start, Wait and Stop from one thread, the rest from any.
-// Start fails when an address cannot be bound; nothing else does.
+// Start fails when an address cannot be bound or a parser is not known; nothing else does.
 #pragma once
 
 #include <cstdint>

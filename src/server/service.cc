@@ -7,8 +7,20 @@
 
 #include "base/clock.h"
 #include "server/active_generation.h"
+#include "tokenizer/chat_template.h"
 
 namespace slipstream {
+
+namespace {
+
+// Server::Start has checked the names.
+OutputForms FormsOf(const ServerConfig& config, const ChatTemplate* chat_template) {
+  const std::string_view source = chat_template != nullptr ? chat_template->source() : "";
+  return ChooseOutputForms(config.tool_parser, config.reasoning_parser, source)
+      .value_or(OutputForms());
+}
+
+}  // namespace
 
 Service::Service(const ServerConfig& config, ModelInfo model,
                  std::shared_ptr<const Tokenizer> tokenizer,
@@ -17,6 +29,7 @@ Service::Service(const ServerConfig& config, ModelInfo model,
       model_(std::move(model)),
       tokenizer_(std::move(tokenizer)),
       chat_template_(std::move(chat_template)),
+      output_forms_(FormsOf(config, chat_template_.get())),
       engine_(engine),
       busy_since_us_(NowUs()),
       pool_(config.tokenizer_threads) {}

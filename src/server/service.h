@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "server/generation.h"
 #include "server/model_info.h"
+#include "server/parsing/output_forms.h"
 #include "server/server_metrics.h"
 #include "server/task_pool.h"
 #include "tokenizer/tokenizer.h"
@@ -65,6 +66,8 @@ class Service : public std::enable_shared_from_this<Service> {
   ServerMetrics& metrics() { return metrics_; }
   const ServerMetrics& metrics() const { return metrics_; }
   const ServerConfig& config() const { return config_; }
+  // How the model writes tool calls and reasoning.
+  const OutputForms& output_forms() const { return output_forms_; }
 
  private:
   friend class ActiveGeneration;
@@ -81,6 +84,7 @@ class Service : public std::enable_shared_from_this<Service> {
   const ModelInfo model_;
   const std::shared_ptr<const Tokenizer> tokenizer_;
   const std::shared_ptr<const ChatTemplate> chat_template_;
+  const OutputForms output_forms_;
   Engine& engine_;
   ServerMetrics metrics_;
   std::atomic<bool> draining_{false};

@@ -49,7 +49,8 @@ Status ParseToolArguments(Json& tool_calls) {
 }
 
 // The message as the template shall see it (chat_template.h, "Input").
-Result<Json> PrepareMessage(const Json& message, bool takes_parts, bool knows_null_content) {
+Result<Json> PrepareMessage(const Json& message, bool takes_parts, bool knows_null_content,
+                            bool arguments_as_text) {
   if (!message.is_object()) return InvalidArgument("each message must be an object", "messages");
   Json prepared = Json::object();
   for (const auto& [key, value] : message.items()) {
@@ -59,7 +60,8 @@ Result<Json> PrepareMessage(const Json& message, bool takes_parts, bool knows_nu
   if (content.is_null() && !knows_null_content) content = "";
   if (content.is_array() && !takes_parts) JoinTextParts(content);
   const auto calls = prepared.find("tool_calls");
-  if (calls != prepared.end()) SLIP_RETURN_IF_ERROR(ParseToolArguments(*calls));
+  if (calls != prepared.end() && !arguments_as_text)
+    SLIP_RETURN_IF_ERROR(ParseToolArguments(*calls));
   return prepared;
 }
 
@@ -96,8 +98,8 @@ Result<std::string> ChatTemplate::Render(const Input& input) const {
   if (!input.messages.is_array()) return InvalidArgument("messages must be a list", "messages");
   Json messages = Json::array();
   for (const Json& message : input.messages) {
-    SLIP_ASSIGN_OR_RETURN(Json prepared,
-                          PrepareMessage(message, takes_parts_, knows_null_content_));
+    SLIP_ASSIGN_OR_RETURN(Json prepared, PrepareMessage(message, takes_parts_, knows_null_content_,
+                                                        input.arguments_as_text));
     messages.push_back(std::move(prepared));
   }
   const auto lookup = [&](const std::string& name, jinja::Value& value) {

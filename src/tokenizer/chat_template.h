@@ -34,6 +34,7 @@ class ChatTemplate {
     nlohmann::ordered_json messages = nlohmann::ordered_json::array();
     nlohmann::ordered_json tools;  // null if none
     bool add_generation_prompt = true;
+    bool arguments_as_text = false;   // tool_calls[].function.arguments are shown as they are given
     nlohmann::ordered_json extra;     // chat_template_kwargs: an object, or null
     std::optional<int64_t> now = {};  // Unix time for strftime_now; default: the clock
   };

@@ -1,5 +1,6 @@
 #include "tokenizer/detokenizer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "tokenizer/unicode.h"
@@ -7,10 +8,16 @@
 namespace slipstream {
 
 Detokenizer::Detokenizer(std::shared_ptr<const Tokenizer> tokenizer, DetokenizeOptions options)
-    : tokenizer_(std::move(tokenizer)), options_(options), at_start_(options.at_text_start) {}
+    : tokenizer_(std::move(tokenizer)),
+      options_(std::move(options)),
+      at_start_(options_.at_text_start) {}
 
 std::string Detokenizer::Push(int32_t token) {
-  if (options_.skip_special_tokens && tokenizer_->IsSpecial(token)) return {};
+  if (options_.skip_special_tokens && tokenizer_->IsSpecial(token) &&
+      std::find(options_.shown_special.begin(), options_.shown_special.end(), token) ==
+          options_.shown_special.end()) {
+    return {};
+  }
   std::string_view bytes = tokenizer_->TokenBytes(token);
   if (bytes.empty()) return {};
   if (at_start_) {
@@ -48,7 +55,7 @@ std::string Detokenizer::Flush() {
 
 std::string Decode(const std::shared_ptr<const Tokenizer>& tokenizer, std::span<const int32_t> ids,
                    DetokenizeOptions options) {
-  Detokenizer detokenizer(tokenizer, options);
+  Detokenizer detokenizer(tokenizer, std::move(options));
   std::string text;
   for (const int32_t id : ids) text += detokenizer.Push(id);
   return text + detokenizer.Flush();

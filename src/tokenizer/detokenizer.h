@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tokenizer/tokenizer.h"
 
@@ -16,6 +17,8 @@ namespace slipstream {
 
 struct DetokenizeOptions {
   bool skip_special_tokens = true;
+  // Shown all the same: marks that a parser of the text looks for.
+  std::vector<int32_t> shown_special = {};
   // The first token starts a text: sentencepiece vocabularies drop one blank there. False when the
   // tokens continue a prompt whose text is shown elsewhere.
   bool at_text_start = true;

@@ -17,7 +17,9 @@ class TinyTokenizer final : public Tokenizer {
     for (const char* word : {"Hello", " world", "STO", "P here", "</", "stop>", " and on"}) {
       Add(word, false);
     }
-    for (const char* word : {"<s>", "</s>", "<|im_start|>", "<|im_end|>"}) Add(word, true);
+    for (const char* word :
+         {"<s>", "</s>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "[TOOL_CALLS]"})
+      Add(word, true);
     table_.bos_id = *FindToken("<s>");
     table_.eos_id = *FindToken("</s>");
     table_.eog_ids = {*FindToken("</s>"), *FindToken("<|im_end|>")};

@@ -1,132 +1,19 @@
 // POST /v1/chat/completions.
-#include <fmt/core.h>
-
 #include <limits>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "server/http/http_errors.h"
-#include "server/json_text.h"
+#include "server/openai/chat_answer.h"
 #include "server/openai/chat_render.h"
 #include "server/openai/common_params.h"
-#include "server/openai/logprobs.h"
-#include "server/openai/responder.h"
 #include "server/openai/routes.h"
 
 namespace slipstream {
 namespace {
 
 constexpr int kMaxTopLogprobs = 20;
-
-class ChatResponder final : public Responder {
- public:
-  ChatResponder(Service& service, std::shared_ptr<Exchange> exchange, ResponseOptions options,
-                int num_choices)
-      : Responder(service, std::move(exchange), std::move(options)), choices_(num_choices) {
-    const auto head = [&](const char* object) {
-      std::string out = "{\"id\":";
-      AppendJsonString(&out, options_.id);
-      out += ",\"object\":\"";
-      out += object;
-      out += "\",\"created\":";
-      AppendInt(&out, options_.created);
-      out += ",\"model\":";
-      AppendJsonString(&out, options_.model);
-      return out + ",\"choices\":";
-    };
-    head_ = "data: " + head("chat.completion.chunk");
-    whole_head_ = head("chat.completion");
-  }
-
- private:
-  struct Choice {
-    std::string text, logprobs;
-    std::string tail;  // of the finished object: finish and stop reasons
-  };
-
-  void AppendChunks(std::string* out, const ChoiceDelta& delta) override {
-    if (delta.first) {
-      OpenChoice(out, delta.index);
-      out->append("\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,");
-      out->append("\"finish_reason\":null}]");
-      CloseChunk(out);
-    }
-    const bool finished = delta.finish != FinishReason::kNone;
-    const bool has_logprobs = options_.num_logprobs >= 0 && delta.token != nullptr;
-    if (delta.text.empty() && !finished && !has_logprobs) return;
-    OpenChoice(out, delta.index);
-    if (!delta.text.empty()) {
-      out->append("\"content\":\"");
-      AppendJsonEscaped(out, delta.text);
-      out->push_back('"');
-    }
-    out->append("},\"logprobs\":");
-    if (has_logprobs) {
-      out->append("{\"content\":[");
-      AppendChatLogprob(out, *service_.tokenizer(), *delta.token, options_.num_logprobs);
-      out->append("],\"refusal\":null}");
-    } else {
-      out->append("null");
-    }
-    AppendEnd(out, delta);
-    out->append("}]");
-    CloseChunk(out);
-  }
-
-  const std::string& chunk_head() const override { return head_; }
-
-  void Collect(const ChoiceDelta& delta) override {
-    Choice& choice = choices_[delta.index];
-    choice.text += delta.text;
-    if (options_.num_logprobs >= 0 && delta.token != nullptr) {
-      if (!choice.logprobs.empty()) choice.logprobs += ',';
-      AppendChatLogprob(&choice.logprobs, *service_.tokenizer(), *delta.token,
-                        options_.num_logprobs);
-    }
-    if (delta.finish != FinishReason::kNone) AppendEnd(&choice.tail, delta);
-  }
-
-  std::string WholeBody(const GenerationUsage& usage) const override {
-    std::string out = whole_head_ + "[";
-    for (size_t i = 0; i < choices_.size(); ++i) {
-      const Choice& choice = choices_[i];
-      if (i > 0) out += ',';
-      out += "{\"index\":";
-      AppendInt(&out, static_cast<long long>(i));
-      out += ",\"message\":{\"role\":\"assistant\",\"content\":";
-      AppendJsonString(&out, choice.text);
-      out += ",\"refusal\":null},\"logprobs\":";
-      if (options_.num_logprobs >= 0) {
-        out.append("{\"content\":[").append(choice.logprobs).append("],\"refusal\":null}");
-      } else {
-        out += "null";
-      }
-      out += choice.tail;
-      out += '}';
-    }
-    out += "],\"usage\":";
-    AppendUsage(&out, usage);
-    out += '}';
-    return out;
-  }
-
-  void OpenChoice(std::string* out, int index) const {
-    out->append(head_).append("[{\"index\":");
-    AppendInt(out, index);
-    out->append(",\"delta\":{");
-  }
-
-  static void AppendEnd(std::string* out, const ChoiceDelta& delta) {
-    out->append(",\"finish_reason\":");
-    AppendFinishReason(out, delta.finish);
-    if (delta.finish == FinishReason::kNone) return;
-    out->append(",\"stop_reason\":");
-    AppendStopReason(out, delta);
-  }
-
-  std::string head_, whole_head_;
-  std::vector<Choice> choices_;
-};
 
 void ReadLengths(FieldReader& reader, GenerateRequest* request) {
   constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
@@ -148,10 +35,65 @@ void ReadLogprobs(FieldReader& reader, GenerateRequest* request, ResponseOptions
   request->params.num_logprobs = options->num_logprobs;
 }
 
+// How much the answer may reason; the names of several servers.
+std::optional<int64_t> ReadReasoningBudget(FieldReader& reader, const OutputForms& forms) {
+  constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
+  auto budget = reader.Integer("thinking_token_budget", 0, kMaxTokens);
+  const auto other = reader.Integer("thinking_budget", 0, kMaxTokens);
+  if (!budget) budget = other;
+  if (budget && !forms.reasons()) {
+    reader.Reject("thinking_token_budget", "needs a model whose reasoning this server recognizes");
+  }
+  return budget;
+}
+
+// Lets the answer begin as tool_choice wants it.
+Status ForceCall(const ChatInput& input, const OutputForms& forms, AnswerStart* start,
+                 GenerateRequest* request) {
+  const ToolChoice& choice = input.tool_choice;
+  if (!choice.forced()) return {};
+  if (forms.tools == ToolForm::kNone) {
+    return InvalidArgument(
+        "tool_choice cannot be forced: the form of this model's tool calls is not known; the "
+        "server may be told with --tool-parser",
+        "tool_choice");
+  }
+  if (!input.add_generation_prompt) {
+    return InvalidArgument("a forced tool_choice needs add_generation_prompt", "tool_choice");
+  }
+  start->opening = OpeningOfCall(forms.tools, choice.name);
+  const std::string_view end = EndOfCall(forms.tools);
+  const bool single = choice.mode == ToolChoice::Mode::kNamed || !choice.parallel;
+  if (single && !end.empty()) request->stop.emplace_back(end);
+  return {};
+}
+
 struct ParsedChat {
   GenerateRequest request;
   ResponseOptions options;
+  ChatAnswerOptions answer;
 };
+
+// Special tokens that mark calls and reasoning are text for the parser; others stay hidden.
+void ShowMarkers(const Tokenizer& tokenizer, const ChatAnswerOptions& answer,
+                 GenerateRequest* request) {
+  const bool has_tools = answer.tools.mode != ToolChoice::Mode::kNone;
+  for (const std::string& marker : MarkersOf(answer.forms, has_tools)) {
+    const auto id = tokenizer.FindToken(marker);
+    if (id && tokenizer.IsSpecial(*id)) request->shown_special.push_back(*id);
+  }
+}
+
+void AddPrompt(const Service& service, ChatInput input, AnswerStart start, ParsedChat* parsed) {
+  auto in_reasoning = std::make_shared<bool>(false);
+  parsed->answer.starts_in_reasoning = in_reasoning;
+  parsed->request.prompts.emplace_back(
+      [chat_template = service.chat_template(), tokenizer = service.tokenizer(),
+       input = std::move(input), start = std::move(start), in_reasoning]() -> Result<RenderedChat> {
+        SLIP_ASSIGN_OR_RETURN(std::string text, RenderChatInput(chat_template, input));
+        return StartAnswer(std::move(text), start, *tokenizer, in_reasoning.get());
+      });
+}
 
 Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
   SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
@@ -161,14 +103,22 @@ Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
   ReadCommonFields(reader, service.model(), &parsed.request, &parsed.options);
   ReadLengths(reader, &parsed.request);
   ReadLogprobs(reader, &parsed.request, &parsed.options);
+  const OutputForms& forms = service.output_forms();
+  AnswerStart start{.forms = forms,
+                    .max_reasoning_tokens = ReadReasoningBudget(reader, forms).value_or(-1)};
+  parsed.answer.forms = forms;
+  parsed.answer.include_reasoning = reader.Bool("include_reasoning").value_or(true);
   SLIP_RETURN_IF_ERROR(reader.status());
   SLIP_RETURN_IF_ERROR(CheckModel(service, parsed.options.model));
   SLIP_ASSIGN_OR_RETURN(ChatInput input, ReadChatInput(reader));
-  parsed.request.prompts.emplace_back(
-      [chat_template = service.chat_template(), input = std::move(input)] {
-        return RenderChatInput(chat_template, input);
-      });
-  for (std::string& name : reader.Unread()) parsed.options.ignored_fields.push_back(name);
+  parsed.options.ignored_fields.insert(parsed.options.ignored_fields.end(),
+                                       input.ignored_fields.begin(), input.ignored_fields.end());
+  SLIP_RETURN_IF_ERROR(TakeUnreadFields(service, reader, &parsed.options));
+  SLIP_RETURN_IF_ERROR(ForceCall(input, forms, &start, &parsed.request));
+  parsed.answer.tools = input.tool_choice;
+  parsed.answer.opening = start.opening;
+  ShowMarkers(*service.tokenizer(), parsed.answer, &parsed.request);
+  AddPrompt(service, std::move(input), std::move(start), &parsed);
   parsed.options.id = NewId("chatcmpl-");
   return parsed;
 }
@@ -181,7 +131,8 @@ void AddChatRoutes(Service& service, Router* router) {
                  auto parsed = ParseChat(service, http);
                  if (!parsed) return exchange->Respond(ErrorResponse(parsed.error()));
                  auto responder = std::make_shared<ChatResponder>(
-                     service, exchange, std::move(parsed->options), parsed->request.num_choices);
+                     service, exchange, std::move(parsed->options), std::move(parsed->answer),
+                     parsed->request.num_choices);
                  responder->Run(std::move(parsed->request));
                }});
 }

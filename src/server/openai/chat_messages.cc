@@ -1,4 +1,4 @@
-// Messages and tools of a chat request, checked and brought to the form that chat templates expect:
+// Messages of a chat request, checked and brought to the form that chat templates expect:
 // content as one string, roles as templates know them, tool-call arguments as objects.
 #include <fmt/core.h>
 
@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "server/openai/chat_render.h"
+#include "server/openai/chat_tools.h"
 
 namespace slipstream {
 namespace {
@@ -71,7 +72,8 @@ Result<Json> NormalizeToolCalls(const Json& calls, const std::string& where) {
   return out;
 }
 
-Result<Json> NormalizeMessage(const Json& message, const std::string& where) {
+Result<Json> NormalizeMessage(const Json& message, const std::string& where,
+                              std::vector<std::string>* ignored) {
   if (!message.is_object()) return InvalidArgument(where + " must be an object", where);
   FieldReader reader(message, where + ".");
   Json out = Json::object();
@@ -112,50 +114,20 @@ Result<Json> NormalizeMessage(const Json& message, const std::string& where) {
   if (!reasoning) reasoning = reader.String("reasoning");
   if (reasoning) out["reasoning_content"] = out["reasoning"] = *reasoning;
   SLIP_RETURN_IF_ERROR(reader.status());
+  // Parts of an answer that clients send back as they got it.
+  for (const char* name : {"refusal", "annotations"}) reader.Any(name);
+  for (std::string& name : reader.Unread()) ignored->push_back(std::move(name));
   return out;
 }
 
-Result<Json> NormalizeMessages(const Json& messages) {
+Result<Json> NormalizeMessages(const Json& messages, std::vector<std::string>* ignored) {
   Json out = Json::array();
   for (size_t i = 0; i < messages.size(); ++i) {
     SLIP_ASSIGN_OR_RETURN(Json message,
-                          NormalizeMessage(messages[i], fmt::format("messages[{}]", i)));
+                          NormalizeMessage(messages[i], fmt::format("messages[{}]", i), ignored));
     out.push_back(std::move(message));
   }
   return out;
-}
-
-// What the template is to see of tools and tool_choice, null for none.
-Result<Json> NormalizeTools(FieldReader& reader) {
-  const Json* tools = reader.Array("tools");
-  const Json* choice = reader.Any("tool_choice");
-  reader.Bool("parallel_tool_calls");
-  SLIP_RETURN_IF_ERROR(reader.status());
-  const bool none = choice != nullptr && *choice == "none";
-  const bool automatic = choice == nullptr || *choice == "auto";
-  if (choice != nullptr && !none && tools == nullptr) {
-    return InvalidArgument("tool_choice needs tools", "tool_choice");
-  }
-  if (!none && !automatic) {
-    return InvalidArgument(
-        "tool_choice must be \"auto\" or \"none\": this server does not force tool calls",
-        "tool_choice");
-  }
-  if (tools == nullptr) return Json();
-  if (tools->empty()) return InvalidArgument("tools is empty; leave it out instead", "tools");
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const std::string at = fmt::format("tools[{}]", i);
-    const Json& tool = (*tools)[i];
-    const auto function = tool.is_object() ? tool.find("function") : tool.end();
-    if (!tool.is_object() || function == tool.end() || !function->is_object()) {
-      return InvalidArgument(at + " must be {\"type\":\"function\",\"function\":{...}}", at);
-    }
-    const auto name = function->find("name");
-    if (name == function->end() || !name->is_string()) {
-      return InvalidArgument(at + ".function.name must be a string", at + ".function.name");
-    }
-  }
-  return none ? Json() : *tools;
 }
 
 }  // namespace
@@ -166,8 +138,8 @@ Result<ChatInput> ReadChatInput(FieldReader& reader) {
   if (messages == nullptr) reader.Reject("messages", "is required");
   SLIP_RETURN_IF_ERROR(reader.status());
   if (messages->empty()) return InvalidArgument("messages is empty", "messages");
-  SLIP_ASSIGN_OR_RETURN(input.messages, NormalizeMessages(*messages));
-  SLIP_ASSIGN_OR_RETURN(input.tools, NormalizeTools(reader));
+  SLIP_ASSIGN_OR_RETURN(input.messages, NormalizeMessages(*messages, &input.ignored_fields));
+  SLIP_RETURN_IF_ERROR(ReadTools(reader, &input));
   input.add_generation_prompt = reader.Bool("add_generation_prompt").value_or(true);
   input.continue_final_message = reader.Bool("continue_final_message").value_or(false);
   if (const Json* extra = reader.Object("chat_template_kwargs")) input.extra = *extra;

@@ -1,11 +1,31 @@
 #include "server/openai/chat_render.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
 
 namespace slipstream {
 namespace {
+
+bool HasToolCalls(const Json& messages) {
+  return std::any_of(messages.begin(), messages.end(),
+                     [](const Json& message) { return message.contains("tool_calls"); });
+}
+
+void ArgumentsToText(Json* messages) {
+  for (Json& message : *messages) {
+    const auto calls = message.find("tool_calls");
+    if (calls == message.end()) continue;
+    for (Json& call : *calls) {
+      Json& arguments = call["function"]["arguments"];
+      if (!arguments.is_string()) {
+        arguments = arguments.dump(-1, ' ', false, Json::error_handler_t::replace);
+      }
+    }
+  }
+}
 
 // The text of the answer that is to be continued, cut from the rendered end of its turn.
 Result<std::string> CutAfterFinalMessage(std::string rendered, const Json& messages) {
@@ -43,6 +63,15 @@ Result<std::string> RenderChatInput(const std::shared_ptr<const ChatTemplate>& c
   values.extra = input.extra;
   values.add_generation_prompt = input.add_generation_prompt;
   auto rendered = chat_template->Render(values);
+  if (!rendered && HasToolCalls(input.messages)) {
+    // Some templates (DeepSeek's) add arguments to text, which only text can be. Theirs is not the
+    // first way: others would print text in quotes.
+    ChatTemplate::Input as_text = values;
+    as_text.arguments_as_text = true;
+    ArgumentsToText(&as_text.messages);
+    auto second = chat_template->Render(as_text);
+    if (second) rendered = std::move(second);
+  }
   if (!rendered) {
     if (rendered.error().param.empty()) rendered.error().param = "messages";
     return tl::unexpected(std::move(rendered).error());
@@ -51,6 +80,36 @@ Result<std::string> RenderChatInput(const std::shared_ptr<const ChatTemplate>& c
     return CutAfterFinalMessage(std::move(*rendered), input.messages);
   }
   return std::move(*rendered);
+}
+
+Result<RenderedChat> StartAnswer(std::string rendered, const AnswerStart& start,
+                                 const Tokenizer& tokenizer, bool* in_reasoning) {
+  const OutputForms& forms = start.forms;
+  RenderedChat chat{std::move(rendered), std::nullopt};
+  const std::string end = "\n" + forms.think_close + "\n\n";
+  bool inside = EndsInReasoning(forms, chat.text);
+  if (inside && (!start.opening.empty() || start.max_reasoning_tokens == 0)) {
+    chat.text += end;
+    inside = false;
+  } else if (start.max_reasoning_tokens >= 0) {
+    const auto open = tokenizer.FindToken(forms.think_open);
+    const auto close = tokenizer.FindToken(forms.think_close);
+    if (!close || (!inside && !open)) {
+      return InvalidArgument(
+          "this model's reasoning has no marks of one token, it cannot be bounded",
+          "thinking_token_budget");
+    }
+    SpanBudget span;
+    span.open_token = inside ? -1 : *open;
+    span.close_token = *close;
+    span.max_tokens = static_cast<int32_t>(start.max_reasoning_tokens);
+    SLIP_ASSIGN_OR_RETURN(
+        span.forced, tokenizer.Encode(end, {.add_special_tokens = false, .parse_special = true}));
+    chat.span_budget = std::move(span);
+  }
+  chat.text += start.opening;
+  *in_reasoning = inside;
+  return chat;
 }
 
 }  // namespace slipstream

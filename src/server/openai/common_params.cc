@@ -5,6 +5,9 @@
 #include <chrono>
 #include <limits>
 #include <random>
+#include <utility>
+
+#include "server/json_text.h"
 
 namespace slipstream {
 namespace {
@@ -127,6 +130,8 @@ void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateReque
     request->priority = static_cast<int>(*v);
   }
   request->cache_salt = reader.String("cache_salt").value_or("");
+  options->return_token_ids = reader.Bool("return_token_ids").value_or(false);
+  request->return_prompt_ids = options->return_token_ids;
   RejectUnsupported(reader);
   // Without effect on the answer, here or anywhere: not worth a warning.
   for (const char* name : {"user", "metadata", "store", "service_tier", "safety_identifier",
@@ -154,6 +159,16 @@ void RejectUnsupported(FieldReader& reader) {
       reader.Reject(name, "is not supported by this server; the answer would not be constrained");
     }
   }
+}
+
+Status TakeUnreadFields(const Service& service, const FieldReader& reader,
+                        ResponseOptions* options) {
+  for (std::string& name : reader.Unread()) options->ignored_fields.push_back(std::move(name));
+  if (!service.config().strict_fields || options->ignored_fields.empty()) return {};
+  const std::string& name = options->ignored_fields.front();
+  return InvalidArgument(
+      fmt::format("{} is not a field this server knows; it refuses such fields", Clip(name, 128)),
+      name);
 }
 
 Status CheckModel(const Service& service, const std::string& name) {

@@ -20,6 +20,7 @@ struct ResponseOptions {
   bool include_usage = false;     // one more chunk, with no choices
   bool continuous_usage = false;  // in every chunk
   int num_logprobs = -1;          // -1: none
+  bool return_token_ids = false;  // of the prompt and of what was sampled
   std::vector<std::string> ignored_fields;
 };
 
@@ -30,6 +31,10 @@ void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateReque
 
 // kNotFound when the server does not serve the name.
 Status CheckModel(const Service& service, const std::string& name);
+
+// Notes the fields nobody has read, or refuses them where the server is strict.
+Status TakeUnreadFields(const Service& service, const FieldReader& reader,
+                        ResponseOptions* options);
 
 // Fails on fields that ask for constrained output, which must not be ignored in silence.
 void RejectUnsupported(FieldReader& reader);

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <limits>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,8 @@ class CompletionResponder final : public Responder {
     explicit Choice(const Tokenizer& tokenizer) : logprobs(tokenizer) {}
     CompletionLogprobs logprobs;
     std::string text;
+    std::string prompt_ids;  // the field, once known
+    std::vector<int32_t> ids;
     std::string tail;  // of the finished object: finish and stop reasons
   };
 
@@ -47,7 +50,10 @@ class CompletionResponder final : public Responder {
     const std::string_view echoed = delta.first ? delta.prompt_text : std::string_view();
     AddLogprobs(&choice, delta);
     const bool finished = delta.finish != FinishReason::kNone;
-    if (delta.text.empty() && echoed.empty() && !finished && choice.logprobs.empty()) return;
+    const bool has_ids = options_.return_token_ids && delta.token != nullptr;
+    if (delta.text.empty() && echoed.empty() && !finished && !has_ids && choice.logprobs.empty()) {
+      return;
+    }
     out->append(head_).append("[{\"index\":");
     AppendInt(out, delta.index);
     out->append(",\"text\":\"");
@@ -57,6 +63,11 @@ class CompletionResponder final : public Responder {
     AppendLogprobs(out, choice);
     choice.logprobs.Clear();
     AppendEnd(out, delta);
+    if (options_.return_token_ids) {
+      if (delta.first) AppendPromptIds(out, delta);
+      out->append(",\"token_ids\":");
+      AppendIds(out, has_ids ? std::span(&delta.token->token, 1) : std::span<const int32_t>());
+    }
     out->append("}]");
     CloseChunk(out);
   }
@@ -68,6 +79,10 @@ class CompletionResponder final : public Responder {
     if (delta.first) choice.text = delta.prompt_text;
     choice.text += delta.text;
     AddLogprobs(&choice, delta);
+    if (options_.return_token_ids) {
+      if (delta.first) AppendPromptIds(&choice.prompt_ids, delta);
+      if (delta.token != nullptr) choice.ids.push_back(delta.token->token);
+    }
     if (delta.finish != FinishReason::kNone) AppendEnd(&choice.tail, delta);
   }
 
@@ -83,6 +98,11 @@ class CompletionResponder final : public Responder {
       out += ",\"logprobs\":";
       AppendLogprobs(&out, choices_[i]);
       out += choices_[i].tail;
+      if (options_.return_token_ids) {
+        out += choices_[i].prompt_ids;
+        out += ",\"token_ids\":";
+        AppendIds(&out, choices_[i].ids);
+      }
       out += '}';
     }
     out += "],\"usage\":";
@@ -107,6 +127,11 @@ class CompletionResponder final : public Responder {
     } else {
       choice.logprobs.AppendTo(out);
     }
+  }
+
+  static void AppendPromptIds(std::string* out, const ChoiceDelta& delta) {
+    out->append(",\"prompt_token_ids\":");
+    AppendIds(out, *delta.prompt_ids);
   }
 
   static void AppendEnd(std::string* out, const ChoiceDelta& delta) {
@@ -197,7 +222,7 @@ Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpReque
   if (suffix && !suffix->empty()) reader.Reject("suffix", "is not supported by this server");
   SLIP_RETURN_IF_ERROR(reader.status());
   SLIP_RETURN_IF_ERROR(CheckModel(service, parsed.options.model));
-  for (std::string& name : reader.Unread()) parsed.options.ignored_fields.push_back(name);
+  SLIP_RETURN_IF_ERROR(TakeUnreadFields(service, reader, &parsed.options));
   parsed.options.id = NewId("cmpl-");
   return parsed;
 }

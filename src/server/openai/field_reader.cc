@@ -163,7 +163,7 @@ Status FieldReader::status() const {
 std::vector<std::string> FieldReader::Unread() const {
   std::vector<std::string> names;
   for (const auto& [name, value] : object_.items()) {
-    if (!read_.contains(name)) names.push_back(path_ + name);
+    if (!value.is_null() && !read_.contains(name)) names.push_back(path_ + name);
   }
   return names;
 }

@@ -38,7 +38,7 @@ class FieldReader {
   void Reject(const std::string& name, const std::string& why);
   bool ok() const { return !error_; }
   Status status() const;
-  // Fields that were not read, in the order they were sent.
+  // Fields that were not read and are not null, in the order they were sent.
   std::vector<std::string> Unread() const;
 
  private:

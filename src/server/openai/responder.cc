@@ -50,6 +50,7 @@ void Responder::OnFlush() {
 }
 
 void Responder::OnFinished(const GenerationUsage& usage) {
+  if (const Status status = Verify(); !status) return OnError(status.error());
   done_ = true;
   if (!options_.stream) {
     HttpResponse response;
@@ -61,7 +62,7 @@ void Responder::OnFinished(const GenerationUsage& usage) {
     if (options_.include_usage) {
       out += chunk_head();
       out += "[],\"usage\":";
-      AppendUsage(&out, usage);
+      AppendUsage(&out, usage, num_reasoning_tokens());
       out += "}\n\n";
     }
     out += "data: [DONE]\n\n";
@@ -103,12 +104,12 @@ void Responder::OnIdle() {
 void Responder::CloseChunk(std::string* out) const {
   if (options_.continuous_usage && generation_) {
     out->append(",\"usage\":");
-    AppendUsage(out, generation_->usage());
+    AppendUsage(out, generation_->usage(), num_reasoning_tokens());
   }
   out->append("}\n\n");
 }
 
-void AppendUsage(std::string* out, const GenerationUsage& usage) {
+void AppendUsage(std::string* out, const GenerationUsage& usage, int64_t num_reasoning_tokens) {
   out->append("{\"prompt_tokens\":");
   AppendInt(out, usage.prompt_tokens);
   out->append(",\"completion_tokens\":");
@@ -117,13 +118,15 @@ void AppendUsage(std::string* out, const GenerationUsage& usage) {
   AppendInt(out, usage.prompt_tokens + usage.completion_tokens);
   out->append(",\"prompt_tokens_details\":{\"cached_tokens\":");
   AppendInt(out, usage.cached_tokens);
-  out->append("},\"completion_tokens_details\":{\"reasoning_tokens\":0}}");
+  out->append("},\"completion_tokens_details\":{\"reasoning_tokens\":");
+  AppendInt(out, num_reasoning_tokens);
+  out->append("}}");
 }
 
-void AppendFinishReason(std::string* out, FinishReason finish) {
+void AppendFinishReason(std::string* out, FinishReason finish, bool called) {
   switch (finish) {
     case FinishReason::kStop:
-      out->append("\"stop\"");
+      out->append(called ? "\"tool_calls\"" : "\"stop\"");
       return;
     case FinishReason::kLength:
       out->append("\"length\"");
@@ -141,6 +144,15 @@ void AppendStopReason(std::string* out, const ChoiceDelta& delta) {
   } else {
     out->append("null");
   }
+}
+
+void AppendIds(std::string* out, std::span<const int32_t> ids) {
+  out->push_back('[');
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) out->push_back(',');
+    AppendInt(out, ids[i]);
+  }
+  out->push_back(']');
 }
 
 void AddIgnoredFields(const std::vector<std::string>& names, HttpHeaders* headers) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "server/generation.h"
@@ -38,6 +39,10 @@ class Responder : public GenerationObserver,
   // Keeps `delta` for an answer in one piece, and that answer.
   virtual void Collect(const ChoiceDelta& delta) = 0;
   virtual std::string WholeBody(const GenerationUsage& usage) const = 0;
+  // Whether the finished answer is what was asked for; an error takes its place.
+  virtual Status Verify() const { return {}; }
+  // Of the completion tokens.
+  virtual int64_t num_reasoning_tokens() const { return 0; }
 
   // Ends a chunk after its choices: usage if every chunk carries it.
   void CloseChunk(std::string* out) const;
@@ -55,9 +60,11 @@ class Responder : public GenerationObserver,
   bool done_ = false;
 };
 
-void AppendUsage(std::string* out, const GenerationUsage& usage);
-// "stop", "length" or null.
-void AppendFinishReason(std::string* out, FinishReason finish);
+void AppendUsage(std::string* out, const GenerationUsage& usage, int64_t num_reasoning_tokens = 0);
+// "stop", "length" or null; `called` turns "stop" into "tool_calls".
+void AppendFinishReason(std::string* out, FinishReason finish, bool called = false);
+// [1,2,3]
+void AppendIds(std::string* out, std::span<const int32_t> ids);
 // The stop string, the stop token's id, or null.
 void AppendStopReason(std::string* out, const ChoiceDelta& delta);
 

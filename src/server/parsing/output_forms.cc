@@ -7,6 +7,7 @@
 #include <random>
 #include <utility>
 
+#include "server/json_text.h"
 #include "server/parsing/reasoning_parser.h"
 #include "server/parsing/tool_forms.h"
 
@@ -55,6 +56,25 @@ std::string RandomLetters(int n) {
 }
 
 }  // namespace
+
+std::string_view NameOf(ToolForm form) {
+  switch (form) {
+    case ToolForm::kHermes:
+      return "hermes";
+    case ToolForm::kLlama:
+      return "llama";
+    case ToolForm::kMistral:
+      return "mistral";
+    case ToolForm::kMistralArgs:
+      return "mistral with [ARGS]";
+    case ToolForm::kDeepseek:
+      return "deepseek";
+    case ToolForm::kDeepseekBare:
+      return "deepseek_v3.1";
+    default:
+      return "none";
+  }
+}
 
 Result<OutputForms> ChooseOutputForms(const std::string& tool_parser,
                                       const std::string& reasoning_parser,
@@ -106,8 +126,10 @@ std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputO
 
 std::string OpeningOfCall(ToolForm form, const std::string& name) {
   const auto object = [&](const char* arguments) {
-    return name.empty() ? std::string("{\"name\": \"")
-                        : fmt::format("{{\"name\": \"{}\", \"{}\":", name, arguments);
+    std::string out = "{\"name\": \"";
+    if (name.empty()) return out;
+    AppendJsonEscaped(&out, name);
+    return out + "\", \"" + arguments + "\":";
   };
   switch (form) {
     case ToolForm::kNone:
@@ -131,6 +153,18 @@ std::string OpeningOfCall(ToolForm form, const std::string& name) {
     }
   }
   return {};
+}
+
+std::string_view EndOfCall(ToolForm form) {
+  switch (form) {
+    case ToolForm::kHermes:
+      return "</tool_call>";
+    case ToolForm::kDeepseek:
+    case ToolForm::kDeepseekBare:
+      return deepseek::kCallEnd;
+    default:
+      return "";
+  }
 }
 
 bool EndsInReasoning(const OutputForms& forms, std::string_view prompt) {

@@ -27,6 +27,9 @@ struct OutputForms {
   bool reasons() const { return !think_close.empty(); }
 };
 
+// As a log shows it.
+std::string_view NameOf(ToolForm form);
+
 // Names of settings, for help texts and errors.
 inline constexpr const char* kToolParsers[] = {"auto",    "none",     "hermes",       "llama",
                                                "mistral", "deepseek", "deepseek_v3.1"};
@@ -39,8 +42,8 @@ Result<OutputForms> ChooseOutputForms(const std::string& tool_parser,
 
 struct OutputOptions {
   bool tools = false;              // look for calls
-  std::vector<std::string> names;  // of the request's functions
-  bool parallel = true;            // false: calls after the first are dropped
+  std::vector<std::string> names = {};  // of the request's functions
+  bool parallel = true;                 // false: calls after the first are dropped
   bool starts_in_reasoning = false;
 };
 std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputOptions options);
@@ -48,6 +51,9 @@ std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputO
 // The beginning of a call of `name`, or of any function if it is empty, as a prompt's last text: it
 // ends where the model's own next token begins. REQUIRES: form is not kNone
 std::string OpeningOfCall(ToolForm form, const std::string& name);
+
+// What ends a call, for generations of a single one; empty if the form has no such text.
+std::string_view EndOfCall(ToolForm form);
 
 // Whether the prompt ends after an opening of reasoning that was not closed.
 bool EndsInReasoning(const OutputForms& forms, std::string_view prompt);

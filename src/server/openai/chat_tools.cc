@@ -1,0 +1,81 @@
+#include "server/openai/chat_tools.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "server/openai/chat_render.h"
+
+namespace slipstream {
+namespace {
+
+constexpr size_t kMaxNameBytes = 256;
+
+using Mode = ToolChoice::Mode;
+
+Result<std::string> NameOfFunction(const Json& tool, const std::string& at) {
+  const auto function = tool.is_object() ? tool.find("function") : tool.end();
+  if (!tool.is_object() || function == tool.end() || !function->is_object()) {
+    return InvalidArgument(at + " must be {\"type\":\"function\",\"function\":{...}}", at);
+  }
+  const auto name = function->find("name");
+  if (name == function->end() || !name->is_string()) {
+    return InvalidArgument(at + ".function.name must be a string", at + ".function.name");
+  }
+  const std::string& text = name->get_ref<const std::string&>();
+  if (text.empty() || text.size() > kMaxNameBytes) {
+    return InvalidArgument(
+        fmt::format("{}.function.name must have 1 to {} bytes", at, kMaxNameBytes),
+        at + ".function.name");
+  }
+  return text;
+}
+
+Status ReadChoice(const Json& choice, ToolChoice* out) {
+  if (choice == "none" || choice == "auto" || choice == "required") {
+    out->mode = choice == "none" ? Mode::kNone : choice == "auto" ? Mode::kAuto : Mode::kRequired;
+    return {};
+  }
+  const auto type = choice.is_object() ? choice.find("type") : choice.end();
+  if (!choice.is_object() || (type != choice.end() && *type != "function")) {
+    return InvalidArgument(
+        "tool_choice must be \"none\", \"auto\", \"required\" or "
+        "{\"type\":\"function\",\"function\":{\"name\":...}}, not " +
+            Shown(choice),
+        "tool_choice");
+  }
+  SLIP_ASSIGN_OR_RETURN(out->name, NameOfFunction(choice, "tool_choice"));
+  if (std::find(out->names.begin(), out->names.end(), out->name) == out->names.end()) {
+    return InvalidArgument(
+        "tool_choice names a function that is not among the tools: " + Shown(Json(out->name)),
+        "tool_choice");
+  }
+  out->mode = Mode::kNamed;
+  return {};
+}
+
+}  // namespace
+
+Status ReadTools(FieldReader& reader, ChatInput* input) {
+  const Json* tools = reader.Array("tools");
+  const Json* choice = reader.Any("tool_choice");
+  ToolChoice& out = input->tool_choice;
+  out.parallel = reader.Bool("parallel_tool_calls").value_or(true);
+  SLIP_RETURN_IF_ERROR(reader.status());
+  if (tools == nullptr) {
+    if (choice == nullptr || *choice == "none") return {};
+    return InvalidArgument("tool_choice needs tools", "tool_choice");
+  }
+  if (tools->empty()) return InvalidArgument("tools is empty; leave it out instead", "tools");
+  for (size_t i = 0; i < tools->size(); ++i) {
+    SLIP_ASSIGN_OR_RETURN(std::string name,
+                          NameOfFunction((*tools)[i], fmt::format("tools[{}]", i)));
+    out.names.push_back(std::move(name));
+  }
+  out.mode = Mode::kAuto;
+  if (choice != nullptr) SLIP_RETURN_IF_ERROR(ReadChoice(*choice, &out));
+  if (out.mode != Mode::kNone) input->tools = *tools;
+  return {};
+}
+
+}  // namespace slipstream

@@ -1,0 +1,28 @@
+// tools, tool_choice and parallel_tool_calls of a chat request. Pure functions over a reader.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "server/openai/field_reader.h"
+
+namespace slipstream {
+
+struct ChatInput;
+
+struct ToolChoice {
+  enum class Mode { kNone, kAuto, kRequired, kNamed };
+  Mode mode = Mode::kNone;
+  std::string name;                // of kNamed
+  std::vector<std::string> names;  // of all functions
+  bool parallel = true;
+
+  // Whether an answer without a call would be wrong.
+  bool forced() const { return mode == Mode::kRequired || mode == Mode::kNamed; }
+};
+
+// Fills `tools` and `tool_choice`; with tool_choice "none" the template sees no tools.
+Status ReadTools(FieldReader& reader, ChatInput* input);
+
+}  // namespace slipstream

@@ -47,6 +47,7 @@ class PrefillMath {
   using T = typename Traits::T;
   using Softmax = PrefillSoftmax<Traits>;
   static constexpr int kTile = Traits::kTile;
+  static constexpr int kUnused = 16;  // a K-major operand's distance between atoms
 
   // `warpgroup`: 0 or 1, the same value for all its threads.
   __device__ __forceinline__ PrefillMath(const PrefillParams& p,
@@ -56,9 +57,8 @@ class PrefillMath {
         warpgroup_(warpgroup),
         thread_(threadIdx.x % 128),
         query_(MatrixDescriptor(shared.query + warpgroup * (Traits::kQueryBytes / 2),
-                                Traits::kAtomRowBytes, Traits::kAtomBytes, Traits::kGroupBytes)),
-        keys_(MatrixDescriptor(shared.keys, Traits::kAtomRowBytes, Traits::kAtomBytes,
-                               Traits::kGroupBytes)),
+                                Traits::kAtomRowBytes, kUnused, Traits::kGroupBytes)),
+        keys_(MatrixDescriptor(shared.keys, Traits::kAtomRowBytes, kUnused, Traits::kGroupBytes)),
         values_(MatrixDescriptor(shared.values, Traits::kAtomRowBytes, Traits::kAtomBytes,
                                  Traits::kGroupBytes)) {}
 

@@ -43,8 +43,9 @@ __device__ __forceinline__ void FenceAsyncProxy() {
 
 // Matrix descriptor of a swizzled operand in shared memory. `atom_row_bytes` is the swizzle width,
 // 128 or 64; `group_bytes` lies between groups of 8 rows. A K-major operand has its rows along M or
-// N; of an MN-major one rows run along K, and `atom_bytes` lies between its atoms along N. The
-// start address, in units of 16 bytes, is the lowest field: adding to the descriptor moves it.
+// N and ignores `atom_bytes`; an MN-major one has them along K, and `atom_bytes` lies between its
+// atoms along N. The start address, in units of 16 bytes, is the lowest field: adding to the
+// descriptor moves it.
 // REQUIRES: `address` lies in an atom aligned to its size.
 __device__ __forceinline__ uint64_t MatrixDescriptor(uint32_t address, int atom_row_bytes,
                                                      int atom_bytes, int group_bytes) {

@@ -1,9 +1,14 @@
 #include "backend/cpu/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
-#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -35,14 +40,52 @@ TEST(ThreadPoolTest, WorkersWakeFromSleep) {
   for (const int n : sum) EXPECT_EQ(n, 5);
 }
 
-TEST(ThreadPoolTest, IdleWorkersUseNoProcessorTime) {
+// What the kernel says of each other thread of this process: 'S' and how often it was switched out.
+struct ThreadState {
+  char state = '?';
+  long switches = 0;
+  bool operator==(const ThreadState&) const = default;
+};
+std::map<std::string, ThreadState> OtherThreads() {
+  std::map<std::string, ThreadState> out;
+  const std::string own = std::to_string(gettid());
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    const std::string id = task.path().filename();
+    if (id == own) continue;
+    std::ifstream status(task.path() / "status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("State:")) out[id].state = line[line.find_first_not_of(" \t", 6)];
+      if (line.find("ctxt_switches:") != std::string::npos) {
+        out[id].switches += std::stol(line.substr(line.find(':') + 1));
+      }
+    }
+  }
+  return out;
+}
+
+bool AllSleep(const std::map<std::string, ThreadState>& threads) {
+  return std::all_of(threads.begin(), threads.end(),
+                     [](const auto& t) { return t.second.state == 'S'; });
+}
+
+TEST(ThreadPoolTest, IdleWorkersSleepUntilTheyAreNeeded) {
+  const auto before = OtherThreads();  // a sanitizer has threads of its own
   ThreadPool pool(4);
   pool.Run([](kernels::Part) {});
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  const std::clock_t before = std::clock();
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  // Three spinning workers would use up to 600 ms.
-  EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 10);
+  const auto workers = [&] {
+    auto threads = OtherThreads();
+    std::erase_if(threads, [&](const auto& t) { return before.contains(t.first); });
+    return threads;
+  };
+  const auto pause = [] { std::this_thread::sleep_for(std::chrono::milliseconds(10)); };
+  // A worker that spins on never sleeps: the test's time limit ends this. Twice the same, for one
+  // on its way to sleep is not switched out yet.
+  auto asleep = workers();
+  for (pause(); !AllSleep(asleep) || workers() != asleep; pause()) asleep = workers();
+  ASSERT_EQ(asleep.size(), 3u);
+  // Whoever wakes, for a look at the clock or for nothing, is switched out once more to sleep on.
+  for (int i = 0; i < 5; ++i) pause();
+  EXPECT_EQ(workers(), asleep);
 }
 
 TEST(ThreadPoolTest, StopsWhileAsleepOrNeverUsed) {

@@ -76,6 +76,12 @@ FIXTURES = {
         dict(attention_bias=True, num_key_value_heads=1, tie_word_embeddings=True),
         40,
     ),
+    "llama_mlp_bias": (
+        hf.LlamaConfig,
+        dict(mlp_bias=True, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+             tie_word_embeddings=True),
+        24,
+    ),
     "smollm": (
         hf.LlamaConfig,
         dict(num_attention_heads=6, num_key_value_heads=2, hidden_size=96, intermediate_size=48,

@@ -40,6 +40,7 @@ struct ModelConfig {
   float rms_norm_eps = 1e-6f;
   bool tie_word_embeddings = false;
   bool attention_bias = false;
+  bool mlp_bias = false;
   std::string hidden_act = "silu";  // silu, gelu_pytorch_tanh
   RopeConfig rope;
   std::optional<double> rope_local_theta;  // gemma3: theta of sliding-window layers, unscaled

@@ -16,6 +16,9 @@
 namespace slipstream {
 namespace {
 
+constexpr const char* kGgufTypes = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K";
+constexpr const char* kSafetensorsTypes = "F32, F16, BF16";
+
 std::string ShapeText(const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
@@ -35,6 +38,12 @@ Result<const CheckpointTensor*> Require(const Checkpoint& checkpoint, std::strin
   if (t->shape != shape) {
     return DataLoss(fmt::format("{} has shape {}, the configuration needs {}", Describe(*t),
                                 ShapeText(t->shape), ShapeText(shape)));
+  }
+  if (!t->foreign_type.empty()) {
+    return Fail(
+        ErrorCode::kUnimplemented,
+        fmt::format("{} has the unsupported type {} (supported: {})", Describe(*t), t->foreign_type,
+                    checkpoint.format() == "gguf" ? kGgufTypes : kSafetensorsTypes));
   }
   return t;
 }

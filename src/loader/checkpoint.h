@@ -27,6 +27,13 @@ struct CheckpointTensor {
   std::vector<int64_t> shape;  // outermost first
   const void* data = nullptr;
   size_t bytes = 0;
+  // Not empty: the name of a type that nothing here reads. Then dtype says nothing, data is null
+  // and asking for the tensor is an error; a file may hold such if no model needs them.
+  std::string foreign_type;
+
+  std::string_view type_name() const {
+    return foreign_type.empty() ? std::string_view(NameOf(dtype)) : foreign_type;
+  }
 };
 
 enum class LoadFormat { kAuto, kSafetensors, kGguf, kDummy };

@@ -31,9 +31,9 @@ class TensorList {
     AddLinear(p + "self_attn.k_proj", kv, hidden, c_.attention_bias);
     AddLinear(p + "self_attn.v_proj", kv, hidden, c_.attention_bias);
     AddLinear(p + "self_attn.o_proj", hidden, q, o_bias);
-    AddLinear(p + "mlp.gate_proj", inner, hidden, false);
-    AddLinear(p + "mlp.up_proj", inner, hidden, false);
-    AddLinear(p + "mlp.down_proj", hidden, inner, false);
+    AddLinear(p + "mlp.gate_proj", inner, hidden, c_.mlp_bias);
+    AddLinear(p + "mlp.up_proj", inner, hidden, c_.mlp_bias);
+    AddLinear(p + "mlp.down_proj", hidden, inner, c_.mlp_bias);
     Add(p + "input_layernorm.weight", {hidden});
     Add(p + "post_attention_layernorm.weight", {hidden});
     if (gemma) {

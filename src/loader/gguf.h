@@ -48,6 +48,7 @@ struct GgufTensor {
   std::vector<int64_t> shape;  // outermost first (the file has them innermost first)
   const void* data = nullptr;
   size_t bytes = 0;
+  std::string foreign_type;  // not empty: another type by its name; its size is not known, bytes 0
 };
 
 class GgufFile {

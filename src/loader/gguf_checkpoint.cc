@@ -14,8 +14,9 @@ Result<std::unique_ptr<GgufCheckpoint>> GgufCheckpoint::Open(const std::string& 
                                    .file = path,
                                    .dtype = t.dtype,
                                    .shape = t.shape,
-                                   .data = t.data,
-                                   .bytes = t.bytes}));
+                                   .data = t.foreign_type.empty() ? t.data : nullptr,
+                                   .bytes = t.bytes,
+                                   .foreign_type = t.foreign_type}));
   }
   out->set(path, std::move(config));
   return out;

@@ -29,6 +29,7 @@ class ConfigReader {
     SLIP_RETURN_IF_ERROR(ReadSpecialTokens());
     c_.tie_word_embeddings = file_.FindTensor("output.weight") == nullptr;
     c_.attention_bias = file_.FindTensor("blk.0.attn_q.bias") != nullptr;
+    c_.mlp_bias = file_.FindTensor("blk.0.ffn_up.bias") != nullptr;
     SLIP_RETURN_IF_ERROR(CheckModelConfig(c_, file_.path()));
     return std::move(c_);
   }
@@ -124,9 +125,9 @@ class ConfigReader {
   Status ReadFreqFactors() {
     const GgufTensor* t = file_.FindTensor("rope_freqs.weight");
     if (t == nullptr) return {};
-    if (t->dtype != DType::kF32) {
+    if (t->dtype != DType::kF32 || !t->foreign_type.empty()) {
       return DataLoss(fmt::format("{}: tensor 'rope_freqs.weight' is {}, wanted F32", file_.path(),
-                                  NameOf(t->dtype)));
+                                  t->foreign_type.empty() ? NameOf(t->dtype) : t->foreign_type));
     }
     c_.rope.freq_factors.resize(t->bytes / sizeof(float));
     std::memcpy(c_.rope.freq_factors.data(), t->data, t->bytes);

@@ -93,9 +93,6 @@ const GgmlType* FindGgmlType(uint32_t id) {
   return nullptr;
 }
 
-constexpr const char* kSupportedTypes =
-    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K";
-
 }  // namespace
 
 tl::unexpected<Error> GgufParser::Truncated(std::string_view what) const {
@@ -268,10 +265,8 @@ Status GgufParser::ReadTensorInfo(GgufTensor* tensor, uint64_t* offset) {
   SLIP_RETURN_IF_ERROR(Read(offset, name));
   const GgmlType* type = FindGgmlType(type_id);
   if (type == nullptr || !type->dtype) {
-    return Fail(ErrorCode::kUnimplemented,
-                fmt::format("{}: tensor '{}' has the unsupported type {} (supported: {})", path_,
-                            name, type != nullptr ? type->name : fmt::format("number {}", type_id),
-                            kSupportedTypes));
+    tensor->foreign_type = type != nullptr ? type->name : fmt::format("number {}", type_id);
+    return {};
   }
   tensor->dtype = *type->dtype;
   if (row % GeometryOf(tensor->dtype).block_elems != 0) {

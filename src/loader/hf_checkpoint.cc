@@ -105,8 +105,9 @@ Status HfCheckpoint::AddTensor(const SafetensorsFile& file, const Safetensor& t)
               .file = file.path(),
               .dtype = t.dtype,
               .shape = t.shape,
-              .data = t.data,
-              .bytes = t.bytes});
+              .data = t.foreign_type.empty() ? t.data : nullptr,
+              .bytes = t.bytes,
+              .foreign_type = t.foreign_type});
 }
 
 void HfCheckpoint::ReleasePages() const {

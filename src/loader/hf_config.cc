@@ -131,8 +131,7 @@ class ConfigReader {
                                      : Result<std::string>(act));
     SLIP_ASSIGN_OR_RETURN(const bool bias, json_.Bool("attention_bias", false));
     c_.attention_bias = c_.architecture == "qwen2" || bias;
-    SLIP_ASSIGN_OR_RETURN(const bool mlp_bias, json_.Bool("mlp_bias", false));
-    if (mlp_bias) return Unsupported("mlp_bias");
+    SLIP_ASSIGN_OR_RETURN(c_.mlp_bias, json_.Bool("mlp_bias", false));
     if (json_.Has("quantization_config")) return Unsupported("quantization_config");
     SLIP_ASSIGN_OR_RETURN(const double rotated, json_.Float("partial_rotary_factor", 1.0));
     if (rotated != 1.0) return Unsupported("partial_rotary_factor");

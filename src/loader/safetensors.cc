@@ -45,12 +45,14 @@ class HeaderReader {
                                    "(truncated or corrupted)",
                                    begin, end, data_.size()));
     }
+    out.data = data_.data() + begin;
+    out.bytes = end - begin;
+    if (!out.foreign_type.empty()) return out;
     out.bytes = BytesOf(out.dtype, elems);
     if (end - begin != out.bytes) {
       return Bad(name, fmt::format("shape and dtype {} need {} bytes, the header gives {}",
                                    NameOf(out.dtype), out.bytes, end - begin));
     }
-    out.data = data_.data() + begin;
     return out;
   }
 
@@ -60,13 +62,13 @@ class HeaderReader {
     if (!dtype.is_string()) return Bad(out->name, "'dtype' is missing");
     const auto& text = dtype.get_ref<const std::string&>();
     const std::optional<DType> known = DTypeFrom(text);
-    if (!known) {
-      return Fail(ErrorCode::kUnimplemented,
-                  fmt::format("{}: tensor '{}' has the unsupported dtype {} (supported: F32, F16, "
-                              "BF16)",
-                              path_, out->name, text.substr(0, 32)));
+    if (known) {
+      out->dtype = *known;
+    } else if (text.empty()) {
+      return Bad(out->name, "'dtype' is empty");
+    } else {
+      out->foreign_type = text.substr(0, 32);
     }
-    out->dtype = *known;
     return {};
   }
 
@@ -147,6 +149,7 @@ Result<SafetensorsFile> SafetensorsFile::ParseHeader(std::string path, std::stri
             [](const Safetensor& a, const Safetensor& b) { return a.data < b.data; });
   SLIP_RETURN_IF_ERROR(CheckOverlap(out.path_, out.tensors_));
   for (Safetensor& t : out.tensors_) {
+    if (!t.foreign_type.empty()) continue;
     // The format does not promise alignment; kernels need that of the element type.
     if (reinterpret_cast<uintptr_t>(t.data) % GeometryOf(t.dtype).block_bytes == 0) continue;
     out.aligned_copies_.push_back(std::make_unique<std::byte[]>(t.bytes));

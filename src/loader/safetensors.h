@@ -21,6 +21,7 @@ struct Safetensor {
   std::vector<int64_t> shape;
   const void* data = nullptr;  // aligned for its dtype
   size_t bytes = 0;
+  std::string foreign_type;  // not empty: another dtype by its name; not aligned, sizes not checked
 };
 
 class SafetensorsFile {

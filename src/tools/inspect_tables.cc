@@ -111,7 +111,7 @@ std::vector<Group> GroupLayers(const Checkpoint& checkpoint) {
   for (const CheckpointTensor& t : checkpoint.tensors()) {
     const auto layer = ParseLayer(t.name);
     const std::string key =
-        layer ? fmt::format("{} {} {}", layer->part, NameOf(t.dtype), ShapeText(t.shape)) : t.name;
+        layer ? fmt::format("{} {} {}", layer->part, t.type_name(), ShapeText(t.shape)) : t.name;
     const auto [it, added] = index.emplace(key, out.size());
     if (added) out.push_back({.part = layer ? layer->part : std::string_view(t.name), .first = &t});
     Group& group = out[it->second];
@@ -183,10 +183,10 @@ std::string QuantizationText(const Checkpoint& checkpoint) {
   struct Sum {
     double tensors = 0, elems = 0, bytes = 0;
   };
-  std::map<DType, Sum> sums;
+  std::map<std::string_view, Sum> sums;
   double total = 0;
   for (const CheckpointTensor& t : checkpoint.tensors()) {
-    Sum& s = sums[t.dtype];
+    Sum& s = sums[t.type_name()];
     s.tensors += 1;
     s.elems += Elems(t);
     s.bytes += static_cast<double>(t.bytes);
@@ -195,7 +195,7 @@ std::string QuantizationText(const Checkpoint& checkpoint) {
   Table table({1, 2, 3, 4, 5});
   table.Add({"dtype", "tensors", "parameters", "bytes", "share", "bits each"});
   for (const auto& [dtype, s] : sums) {
-    table.Add({NameOf(dtype), fmt::format("{:.0f}", s.tensors), Count(s.elems), Bytes(s.bytes),
+    table.Add({std::string(dtype), fmt::format("{:.0f}", s.tensors), Count(s.elems), Bytes(s.bytes),
                fmt::format("{:.1f} %", 100 * s.bytes / total),
                fmt::format("{:.2f}", 8 * s.bytes / s.elems)});
   }
@@ -207,7 +207,7 @@ std::string TensorText(const Checkpoint& checkpoint, bool full) {
     Table table({3});
     table.Add({"tensor", "dtype", "shape", "bytes", "in the file"});
     for (const CheckpointTensor& t : checkpoint.tensors()) {
-      table.Add({t.name, NameOf(t.dtype), ShapeText(t.shape), std::to_string(t.bytes),
+      table.Add({t.name, std::string(t.type_name()), ShapeText(t.shape), std::to_string(t.bytes),
                  t.file_name == t.name ? "" : t.file_name});
     }
     return fmt::format("Tensors ({})\n{}", checkpoint.tensors().size(), table.Text());
@@ -215,7 +215,7 @@ std::string TensorText(const Checkpoint& checkpoint, bool full) {
   Table table({4});
   table.Add({"tensor", "layers", "dtype", "shape", "bytes in all"});
   for (const Group& g : GroupLayers(checkpoint)) {
-    table.Add({std::string(g.part), Ranges(g.layers), NameOf(g.first->dtype),
+    table.Add({std::string(g.part), Ranges(g.layers), std::string(g.first->type_name()),
                ShapeText(g.first->shape), Bytes(g.bytes)});
   }
   return fmt::format("Tensors ({}; layers that are alike share a line)\n{}",

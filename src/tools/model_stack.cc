@@ -51,7 +51,7 @@ std::string MainDType(const Checkpoint& checkpoint) {
   std::map<std::string, size_t> bytes;
   for (const CheckpointTensor& t : checkpoint.tensors()) {
     if (t.shape.size() > 1 && t.name.find("embed") == std::string::npos) {
-      bytes[NameOf(t.dtype)] += t.bytes;
+      bytes[std::string(t.type_name())] += t.bytes;
     }
   }
   std::string best = "none";

@@ -43,6 +43,16 @@ TEST(Dummy, HasTheTensorsOfTheFamily) {
   for (const float w : norm.value()) EXPECT_NEAR(w, 1.0f, 0.1f);
 }
 
+TEST(Dummy, HasTheBiasesOfTheMlp) {
+  const TempDir dir;
+  dir.Write("config.json", SmallLlamaConfig(R"(, "mlp_bias": true)"));
+  const auto m = Open(dir, DType::kF32, 1);
+  ASSERT_TRUE(m) << m.error().message;
+  EXPECT_TRUE((*m)->Vector("model.layers.0.mlp.gate_proj.bias", 16));
+  EXPECT_TRUE((*m)->Vector("model.layers.0.mlp.down_proj.bias", 8));
+  EXPECT_EQ((*m)->Find("model.layers.0.self_attn.q_proj.bias"), nullptr);
+}
+
 TEST(Dummy, GemmaNormsAreStoredMinusOne) {
   const TempDir dir;
   dir.Write("config.json", R"({"architectures": ["Gemma3ForCausalLM"], "vocab_size": 6,

@@ -57,6 +57,28 @@ TEST(GgufCheckpoint, QwenIsNotInterleavedAndHasBias) {
   EXPECT_FALSE(c->tie_word_embeddings);
 }
 
+TEST(GgufCheckpoint, BiasesOfTheMlpAreNoticed) {
+  EXPECT_FALSE(ConfigOf(SmallGguf("llama"))->mlp_bias);
+  EXPECT_TRUE(ConfigOf(SmallGguf("llama").Floats("blk.0.ffn_up.bias", {16}, 0))->mlp_bias);
+}
+
+TEST(GgufCheckpoint, ATypeNothingReadsFailsOnlyWhoeverAsksForIt) {
+  const TempDir dir;
+  const std::string data(136, '\0');
+  const std::string path =
+      dir.Write("m.gguf", SmallGguf("llama")
+                              .Tensor("blk.0.ffn_up.weight", {256}, GgufWriter::kIQ4_XS, data)
+                              .Tensor("extra", {8}, 1234, data)
+                              .Build());
+  const auto m = OpenCheckpoint(path);
+  ASSERT_TRUE(m) << m.error().message;
+  EXPECT_EQ((*m)->Vector("model.norm.weight", 8).value()[0], 1.5f);
+  EXPECT_THAT((*m)->Vector("model.layers.0.mlp.up_proj.weight", 256).error().message,
+              AllOf(HasSubstr("'blk.0.ffn_up.weight'"), HasSubstr("unsupported type IQ4_XS"),
+                    HasSubstr("Q4_K")));
+  EXPECT_THAT((*m)->Vector("extra", 8).error().message, HasSubstr("number 1234"));
+}
+
 TEST(GgufCheckpoint, Gemma2Config) {
   const auto c = ConfigOf(SmallGguf("gemma2", 4)
                               .U32("gemma2.attention.key_length", 16)

@@ -191,7 +191,7 @@ TEST(HfConfig, BadFilesAreNamedWithTheReason) {
       {SmallLlamaConfig(R"(, "head_dim": 2.5)"), "'head_dim' is 2.5"},
       {SmallLlamaConfig(R"(, "head_dim": 18446744073709551615)"), "'head_dim' is 1844"},
       {SmallLlamaConfig(R"(, "max_position_embeddings": -5)"), "max_position_embeddings is -5"},
-      {SmallLlamaConfig(R"(, "mlp_bias": true)"), "'mlp_bias' is not supported"},
+      {SmallLlamaConfig(R"(, "mlp_bias": 1)"), "'mlp_bias' is 1"},
       {SmallLlamaConfig(R"(, "quantization_config": {})"), "quantization_config"},
       {SmallLlamaConfig(R"(, "hidden_act": "relu")"), "hidden_act 'relu'"},
       {SmallLlamaConfig(R"(, "eos_token_id": -1)"), "'eos_token_id' is -1"},

@@ -68,8 +68,8 @@ TEST(Safetensors, BadFilesAreNamedWithTheReason) {
       {SafetensorsBytes("[]", data), "not a JSON object"},
       {SafetensorsBytes(R"({"t":3})", data), "'t'"},
       {SafetensorsBytes(R"({"t":{}})", data), "'t': 'dtype' is missing"},
-      {one("I32", "[4]", "[0,16]"), "'t' has the unsupported dtype I32"},
-      {one("F8_E4M3", "[4]", "[0,16]"), "F8_E4M3"},
+      {one("", "[4]", "[0,16]"), "'t': 'dtype' is empty"},
+      {one("I32", "[4]", "[0,32]"), "bytes 0 to 32"},
       {one("F32", "4", "[0,16]"), "'t': 'shape'"},
       {one("F32", "[-4]", "[0,16]"), "impossible size"},
       {one("F32", "[0]", "[0,0]"), "impossible size"},
@@ -114,6 +114,28 @@ TEST(HfCheckpoint, SingleFile) {
   EXPECT_THAT((*m)->Vector("brain", 2, 1.0f).value(), ElementsAre(2.0f, -1.0f));
   EXPECT_THAT((*m)->Matrix("w", 3, 2).error().message,
               AllOf(HasSubstr("model.safetensors"), HasSubstr("'w'"), HasSubstr("[2, 3]")));
+}
+
+TEST(HfCheckpoint, ATypeNothingReadsFailsOnlyWhoeverAsksForIt) {
+  const TempDir dir;
+  dir.Write("config.json", SmallLlamaConfig());
+  dir.Write("model.safetensors", SafetensorsWriter()
+                                     .Add("mask", "BOOL", {3}, "\x01\x01\x01")
+                                     .Floats("w", {2, 3}, 0.5f)
+                                     .Add("ids", "I64", {2}, std::string(16, '\0'))
+                                     .Build());
+  const auto m = OpenCheckpoint(dir.path());
+  ASSERT_TRUE(m) << m.error().message;
+  const auto w = (*m)->Matrix("w", 2, 3);
+  ASSERT_TRUE(w) << w.error().message;
+  EXPECT_EQ(static_cast<const float*>(w->data)[5], 0.5f);
+  const auto ids = (*m)->Vector("ids", 2);
+  ASSERT_FALSE(ids);
+  EXPECT_EQ(ids.error().code, ErrorCode::kUnimplemented);
+  EXPECT_THAT(ids.error().message,
+              AllOf(HasSubstr("model.safetensors"), HasSubstr("'ids' has the unsupported type I64"),
+                    HasSubstr("F32, F16, BF16")));
+  EXPECT_EQ((*m)->Find("mask")->type_name(), "BOOL");
 }
 
 TEST(HfCheckpoint, Shards) {

@@ -131,8 +131,9 @@ TEST_P(GoldenTest, SixteenBitKvStaysCloseAndDoesNotDependOnCuts) {
 std::vector<GoldenCase> AllCases() {
   std::vector<GoldenCase> out;
   for (const char* backend : {"reference", "cpu"}) {
-    for (const char* fixture : {"llama2", "llama3", "llama_linear", "llama_yarn", "llama_bias",
-                                "smollm", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"}) {
+    for (const char* fixture :
+         {"llama2", "llama3", "llama_linear", "llama_yarn", "llama_bias", "llama_mlp_bias",
+          "smollm", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"}) {
       out.push_back({backend, fixture});
     }
   }

@@ -138,6 +138,45 @@ inline void ExpectErrorShape(const WireResponse& r) {
   EXPECT_TRUE(r.headers.contains("x-request-id"));
 }
 
+// What the deltas of one choice of a chat stream make when joined, as a client would; the order and
+// shape that clients rely on are expected on the way.
+struct JoinedChat {
+  std::string content, reasoning;
+  json calls = json::array();
+  std::string finish;
+
+  void Add(const json& call) {
+    if (call.contains("id")) {  // W33: the first delta of a call names it, later ones do not
+      EXPECT_EQ(call["index"], calls.size()) << "W34";
+      EXPECT_EQ(call["type"], "function");
+      EXPECT_EQ(call["function"]["arguments"], "");
+      calls.push_back(call);
+      return;
+    }
+    ASSERT_EQ(call["index"], calls.size() - 1) << "W34";
+    EXPECT_FALSE(call["function"].contains("name"));
+    json& arguments = calls.back()["function"]["arguments"];
+    arguments = arguments.get<std::string>() + call["function"]["arguments"].get<std::string>();
+  }
+};
+
+inline JoinedChat JoinChat(const std::vector<json>& events, int index = 0) {
+  JoinedChat joined;
+  for (const json& event : events) {
+    if (!event.is_object() || !event.contains("choices")) continue;
+    for (const json& choice : event["choices"]) {
+      if (choice["index"] != index) continue;
+      const json& delta = choice["delta"];
+      joined.content += delta.value("content", "");
+      joined.reasoning += delta.value("reasoning_content", "");
+      EXPECT_EQ(delta.value("reasoning", ""), delta.value("reasoning_content", ""));
+      if (choice["finish_reason"].is_string()) joined.finish = choice["finish_reason"];
+      for (const json& call : delta.value("tool_calls", json::array())) joined.Add(call);
+    }
+  }
+  return joined;
+}
+
 // The text of one choice of a chat or completion stream.
 inline std::string StreamedText(const std::vector<json>& events, int index = 0) {
   std::string text;

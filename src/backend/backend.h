@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -102,12 +103,13 @@ struct StepLimits {
   int64_t max_positions = 0;
 };
 
-// The attention of a model: one entry per distinct kind of layer.
-struct AttentionShape {
+// Sizes of a model that kernels and plans are chosen by.
+struct ModelShape {
+  int64_t vocab_size = 0;
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
-  std::vector<AttentionParams> kinds;
+  std::vector<AttentionParams> kinds;  // of attention, one per distinct sliding window
 };
 
 // The arrays of a step; host memory, read during BeginStep on devices, until the step ends else.
@@ -122,6 +124,14 @@ struct StepArrays {
 struct StepRows {
   int64_t tokens = 0;
   int64_t logits = 0;
+};
+
+// What the ops of one kind cost in a step.
+struct StageTime {
+  std::string stage;
+  int count = 0;
+  double us = 0;
+  double bytes = 0;  // moved to or from memory, at least
 };
 
 class Backend {
@@ -153,7 +163,7 @@ class Backend {
 
   // Sizes everything a step needs besides activations; once, at start. Fails for a model or limits
   // this backend has no kernels for.
-  virtual Status ReserveStep(const StepLimits& limits, const AttentionShape& shape) {
+  virtual Status ReserveStep(const StepLimits& limits, const ModelShape& shape) {
     (void)limits, (void)shape;
     return {};
   }
@@ -206,6 +216,11 @@ class Backend {
   // x = cap * tanh(x / cap)
   virtual void SoftCap(TensorView x, float cap) = 0;
 
+  // From the next step on, times its ops one by one; slower. For benchmarks.
+  virtual void StartProfile() {}
+  // The ops of the last step; empty where the backend has no profile.
+  virtual Result<std::vector<StageTime>> ReadProfile() { return std::vector<StageTime>(); }
+
   // Waits for everything issued; step-scope errors surface here.
   virtual Status Synchronize() = 0;
   // The device is lost: every further call fails.
@@ -215,12 +230,17 @@ class Backend {
 // num_threads 0: one per physical core this process may run on.
 Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads);
 
+// How a product of few tokens runs ahead of what it waits for: its ring of weights in half or all
+// of an SM's shared memory, and whether the kernel after it may start as soon as it has.
+enum class WeightsAhead : uint8_t { kHalf, kFull, kHalfEarly, kFullEarly };
+
 struct CudaOptions {
   int device = 0;
   DType activation_dtype = DType::kBF16;  // or kF16
   bool graphs = true;                     // replay recorded decode steps
   bool dependent_launch = true;           // let a kernel start while the one before it ends
-  bool f32_residual = true;               // else in activation_dtype
+  WeightsAhead weights_ahead = WeightsAhead::kFull;
+  bool f32_residual = true;  // else in activation_dtype
 };
 // Fails with words where this build, the machine or the driver has no sm_90 device.
 Result<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);

@@ -40,7 +40,10 @@ struct RuntimeConfig {
   // Switches of the CUDA backend that the ablation tables turn; on is faster.
   bool cuda_graphs = true;       // replay recorded decode steps instead of launching kernels
   bool dependent_launch = true;  // kernels start loading weights while the one before them ends
-  bool f32_residual = true;      // residual stream in float32; off: in dtype, a little faster
+  // Products of few tokens: ring of weights in half or all of shared memory; early: the kernel
+  // after them may start as soon as they have.
+  std::string weights_ahead = "full";  // half, full, half_early, full_early
+  bool f32_residual = true;            // residual stream in float32; off: in dtype, a little faster
 };
 
 }  // namespace slipstream

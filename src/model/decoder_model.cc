@@ -67,7 +67,7 @@ class OpByOpModel final : public DecoderModel {
   };
 
   Status CheckInput(const ModelInput& input, std::span<const KvLayerView> kv) const;
-  AttentionShape AttentionKinds() const;
+  ModelShape Shape() const;
   void IssueOps(const ModelInput& input, std::span<const KvLayerView> kv, StepRows rows);
   Status CoverPositions(const AttentionBatch& batch);
   TensorView Attend(size_t layer, const ModelInput& input, const KvLayerView& kv,
@@ -144,11 +144,12 @@ Status OpByOpModel::Plan() {
   return {};
 }
 
-AttentionShape OpByOpModel::AttentionKinds() const {
-  AttentionShape shape{.num_heads = static_cast<int>(config_.num_heads),
-                       .num_kv_heads = static_cast<int>(config_.num_kv_heads),
-                       .head_dim = static_cast<int>(config_.head_dim),
-                       .kinds = {}};
+ModelShape OpByOpModel::Shape() const {
+  ModelShape shape{.vocab_size = config_.vocab_size,
+                   .num_heads = static_cast<int>(config_.num_heads),
+                   .num_kv_heads = static_cast<int>(config_.num_kv_heads),
+                   .head_dim = static_cast<int>(config_.head_dim),
+                   .kinds = {}};
   for (const LayerPlan& plan : plans_) {
     const bool known = std::any_of(shape.kinds.begin(), shape.kinds.end(), [&](const auto& kind) {
       return kind.sliding_window == plan.attention.sliding_window;
@@ -176,7 +177,7 @@ Status OpByOpModel::Reserve(const StepLimits& limits) {
   SLIP_RETURN_IF_ERROR(allocate(gate_up_, n, 2 * config_.intermediate_size, elem));
   SLIP_RETURN_IF_ERROR(allocate(activated_, n, config_.intermediate_size, elem));
   SLIP_RETURN_IF_ERROR(allocate(logits_, logit_rows, config_.vocab_size, sizeof(float)));
-  SLIP_RETURN_IF_ERROR(backend_.ReserveStep(limits, AttentionKinds()));
+  SLIP_RETURN_IF_ERROR(backend_.ReserveStep(limits, Shape()));
   if (limits.max_positions > 0 && backend_.max_steps_in_flight() > 1) {
     // Tables must not move under steps that are still running.
     SLIP_RETURN_IF_ERROR(rope_->Cover(limits.max_positions, backend_));

@@ -34,6 +34,9 @@ class RunnerExecutor final : public LocalExecutor {
     return runner_->Collect();
   }
 
+  void StartProfile() override { runner_->backend().StartProfile(); }
+  Result<std::vector<StageTime>> ReadProfile() override { return runner_->backend().ReadProfile(); }
+
   LocalExecutorStats stats() const override {
     const KvCacheShape& kv = runner_->kv_shape();
     return {.kv_cache_bytes = static_cast<int64_t>(kv.bytes()),
@@ -57,6 +60,10 @@ Result<std::unique_ptr<Backend>> MakeBackend(const RuntimeConfig& runtime) {
   options.activation_dtype = runtime.dtype == "f16" ? DType::kF16 : DType::kBF16;
   options.graphs = runtime.cuda_graphs;
   options.dependent_launch = runtime.dependent_launch;
+  options.weights_ahead = runtime.weights_ahead == "half"         ? WeightsAhead::kHalf
+                          : runtime.weights_ahead == "half_early" ? WeightsAhead::kHalfEarly
+                          : runtime.weights_ahead == "full_early" ? WeightsAhead::kFullEarly
+                                                                  : WeightsAhead::kFull;
   options.f32_residual = runtime.f32_residual;
   return MakeCudaBackend(options);
 }

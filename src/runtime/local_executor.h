@@ -3,7 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
+#include "backend/backend.h"
 #include "config/engine_config.h"
 #include "loader/checkpoint.h"
 #include "runtime/executor.h"
@@ -19,6 +21,9 @@ struct LocalExecutorStats {
 class LocalExecutor : public Executor {
  public:
   virtual LocalExecutorStats stats() const = 0;
+  // Backend::StartProfile and ReadProfile; with nothing in flight.
+  virtual void StartProfile() = 0;
+  virtual Result<std::vector<StageTime>> ReadProfile() = 0;
 };
 
 // Errors say what does not fit, in bytes and tokens.

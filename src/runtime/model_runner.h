@@ -27,6 +27,7 @@ class ModelRunner {
 
   const ExecutorInfo& info() const { return info_; }
   const KvCacheShape& kv_shape() const { return kv_->shape(); }
+  Backend& backend() { return *backend_; }
   std::string backend_name() const { return std::string(backend_->name()); }
 
   // Steps that may be submitted before the oldest is collected.

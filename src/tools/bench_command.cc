@@ -61,9 +61,13 @@ void AddStep(CLI::App& bench, Action* action) {
   CLI::App* command =
       bench.add_subcommand("step", "Time of one decode step, without scheduler and server");
   command->add_option("MODEL", o.model.path, "Folder or .gguf file")->required();
-  command->add_option("--shapes", o.shapes, "BATCHxCONTEXT, separated by commas")->delimiter(',');
+  command
+      ->add_option("--shapes", o.shapes,
+                   "BATCHxCONTEXT, or BATCHxCONTEXT:QUERIES for a chunk of a prompt; by commas")
+      ->delimiter(',');
   state->options = {
       {"bench", "steps", "Timed steps of each shape", &o.steps, 1, 1e6},
+      {"bench", "profile", "Also time the ops of a step one by one", &o.profile},
       {"bench", "ceiling_gbs", "Memory bandwidth that the floor assumes", &o.ceiling_gbs, 1, 1e6},
       {"bench", "csv", "Append rows here", &o.csv},
       {"bench", "commit", "Commit in the rows", &o.commit},

@@ -2,7 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <charconv>
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <fstream>
@@ -19,44 +19,64 @@ constexpr int kWarmupSteps = 10;
 
 Result<StepBenchRow> ParseShape(const std::string& text) {
   StepBenchRow row;
-  const char* end = text.data() + text.size();
-  const auto batch = std::from_chars(text.data(), end, row.batch);
-  const bool has_context = batch.ec == std::errc() && batch.ptr != end && *batch.ptr == 'x' &&
-                           std::from_chars(batch.ptr + 1, end, row.context).ptr == end;
-  if (!has_context || row.batch < 1 || row.batch > 4096 || row.context < 1) {
-    return InvalidArgument(fmt::format("\"{}\" is not BATCHxCONTEXT, such as 8x1024", text),
-                           "shape");
+  char rest = 0;
+  const int read =
+      std::sscanf(text.c_str(), "%dx%d:%d%c", &row.batch, &row.context, &row.queries, &rest);
+  const bool decode = read == 2 && text.find(':') == std::string::npos && row.context > 0;
+  const bool prompt = read == 3 && row.context >= 0 && row.queries > 0;
+  if ((!decode && !prompt) || row.batch < 1 || row.batch > 4096) {
+    return InvalidArgument(
+        fmt::format("\"{}\" is not BATCHxCONTEXT or BATCHxCONTEXT:QUERIES, such as 8x1024", text),
+        "shapes");
   }
   return row;
 }
 
-// `batch` sequences whose next token is at position `position`, each in its own run of blocks.
-ForwardInput DecodeStep(int batch, int position, int blocks_each, int block_size, bool first) {
+// `batch` sequences of `queries` tokens from `position` on, each in its own run of blocks.
+ForwardInput StepOf(int batch, int position, int queries, int blocks_each, int block_size,
+                    bool first) {
   ForwardInput in;
-  in.max_blocks = position / block_size + 1;
+  in.max_blocks = (position + queries - 1) / block_size + 1;
   for (int s = 0; s < batch; ++s) {
     const int base = s * blocks_each;
-    in.query_start.push_back(s);
-    in.token_ids.push_back(first ? 7 + s : -1 - s);
-    in.positions.push_back(position);
-    in.slot_ids.push_back(int64_t{base + position / block_size} * block_size +
-                          position % block_size);
-    in.kv_len.push_back(position + 1);
+    in.query_start.push_back(in.num_tokens());
+    for (int i = position; i < position + queries; ++i) {
+      in.token_ids.push_back(first || queries > 1 ? 7 + s + i : -1 - s);
+      in.positions.push_back(i);
+      in.slot_ids.push_back(int64_t{base + i / block_size} * block_size + i % block_size);
+    }
+    in.kv_len.push_back(position + queries);
     for (int b = 0; b < in.max_blocks; ++b) in.block_tables.push_back(base + b);
-    in.sample_rows.push_back({.row = s, .slot = s});
+    in.sample_rows.push_back({.row = in.num_tokens() - 1, .slot = s});
   }
-  in.query_start.push_back(batch);
+  in.query_start.push_back(in.num_tokens());
   return in;
 }
 
-Status RunSteps(Executor& executor, const StepBenchOptions& o, StepBenchRow* row) {
+Status PrintProfile(LocalExecutor& executor, double ceiling_gbs, double step_ms) {
+  SLIP_ASSIGN_OR_RETURN(const std::vector<StageTime> stages, executor.ReadProfile());
+  double sum_us = 0;
+  std::printf("    %-22s %6s %10s %10s %8s %7s\n", "stage", "ops", "us", "us each", "GB/s",
+              "share");
+  for (const StageTime& stage : stages) {
+    const double gbs = stage.us > 0 ? stage.bytes / stage.us * 1e-3 : 0;
+    std::printf("    %-22s %6d %10.1f %10.2f %8.0f %6.1f%%\n", stage.stage.c_str(), stage.count,
+                stage.us, stage.us / stage.count, gbs, 100 * gbs / ceiling_gbs);
+    sum_us += stage.us;
+  }
+  std::printf("    one after the other %.1f us; between steps %.1f us\n", sum_us,
+              1e3 * step_ms - sum_us);
+  return {};
+}
+
+Status RunSteps(Executor& executor, int steps, StepBenchRow* row) {
   const int block_size = executor.info().block_size_tokens;
-  const int total = kWarmupSteps + o.steps;
-  const int blocks_each = (row->context + total) / block_size + 1;
+  const int total = kWarmupSteps + steps;
+  const int blocks_each = (row->context + row->queries + total) / block_size + 1;
   if (int64_t{blocks_each} * row->batch > executor.info().num_blocks) {
     return Fail(ErrorCode::kResourceExhausted,
                 fmt::format("{} sequences of {} tokens do not fit the KV cache", row->batch,
-                            row->context + total));
+                            row->context + row->queries + total));
   }
   auto params = std::make_shared<SamplingParams>();
   params->temperature = 0;
@@ -68,8 +88,9 @@ Status RunSteps(Executor& executor, const StepBenchOptions& o, StepBenchRow* row
       start_us = NowUs();
       submit_us = 0;
     }
+    const int position = row->context + (row->queries == 1 ? step - 1 : 0);
     ForwardInput in =
-        DecodeStep(row->batch, row->context + step - 1, blocks_each, block_size, step == 0);
+        StepOf(row->batch, position, row->queries, blocks_each, block_size, step == 0);
     for (int s = 0; step == 0 && s < row->batch; ++s) {
       in.slot_updates.push_back({.slot = s, .params = params});
     }
@@ -82,8 +103,8 @@ Status RunSteps(Executor& executor, const StepBenchOptions& o, StepBenchRow* row
     }
   }
   for (; in_flight > 0; --in_flight) SLIP_RETURN_IF_ERROR(executor.Collect());
-  row->ms = static_cast<double>(NowUs() - start_us) * 1e-3 / o.steps;
-  row->host_us = static_cast<double>(submit_us) / o.steps;
+  row->ms = static_cast<double>(NowUs() - start_us) * 1e-3 / steps;
+  row->host_us = static_cast<double>(submit_us) / steps;
   return {};
 }
 
@@ -117,6 +138,7 @@ Status AppendCsv(const StepBenchOptions& o, const std::vector<StepBenchRow>& row
   std::strftime(date, sizeof date, "%Y-%m-%d", std::gmtime(&now));
   const std::string model = o.model.path.substr(o.model.path.find_last_of('/') + 1);
   for (const StepBenchRow& r : rows) {
+    if (r.queries > 1) continue;
     out << fmt::format("{},{},{},{},{},1,slipstream,{},{},{:.3f},{:.3f}\n", card, date, o.commit,
                        model, o.runtime.dtype, r.batch, r.context, r.ms, r.share);
   }
@@ -131,9 +153,10 @@ Result<std::vector<StepBenchRow>> RunStepBench(const StepBenchOptions& o) {
   for (const std::string& shape : o.shapes) {
     SLIP_ASSIGN_OR_RETURN(const StepBenchRow row, ParseShape(shape));
     config.max_num_seqs = std::max(config.max_num_seqs, row.batch);
-    config.max_batch_tokens = std::max(config.max_batch_tokens, config.max_num_seqs);
-    config.max_model_len =
-        std::max<int64_t>(config.max_model_len, row.context + kWarmupSteps + o.steps + 1);
+    config.max_batch_tokens =
+        std::max({config.max_batch_tokens, config.max_num_seqs, row.batch * row.queries});
+    config.max_model_len = std::max<int64_t>(
+        config.max_model_len, row.context + row.queries + kWarmupSteps + o.steps + 1);
     rows.push_back(row);
   }
   const int64_t begin_us = NowUs();
@@ -143,12 +166,21 @@ Result<std::vector<StepBenchRow>> RunStepBench(const StepBenchOptions& o) {
   std::printf("loaded in %.2f s\n", static_cast<double>(NowUs() - begin_us) * 1e-6);
   std::printf("%6s %8s %10s %8s %10s\n", "batch", "context", "ms", "share", "submit us");
   for (StepBenchRow& row : rows) {
-    SLIP_RETURN_IF_ERROR(RunSteps(*executor, o, &row));
+    SLIP_RETURN_IF_ERROR(RunSteps(*executor, o.steps, &row));
     const double bytes = WeightBytes(*checkpoint) + KvBytes(checkpoint->config(), row, o.steps);
-    row.share = bytes / (o.ceiling_gbs * 1e6) / row.ms;
+    // The floor of a prompt chunk is arithmetic, not bandwidth.
+    row.share = row.queries == 1 ? bytes / (o.ceiling_gbs * 1e6) / row.ms : 0;
     std::printf("%6d %8d %10.3f %7.1f%% %10.1f\n", row.batch, row.context, row.ms, 100 * row.share,
                 row.host_us);
     std::fflush(stdout);
+  }
+  if (o.profile) {
+    executor->StartProfile();
+    for (StepBenchRow row : rows) {
+      SLIP_RETURN_IF_ERROR(RunSteps(*executor, 3, &row));
+      std::printf("%dx%d:%d\n", row.batch, row.context, row.queries);
+      SLIP_RETURN_IF_ERROR(PrintProfile(*executor, o.ceiling_gbs, row.ms));
+    }
   }
   if (!o.csv.empty()) SLIP_RETURN_IF_ERROR(AppendCsv(o, rows));
   return rows;

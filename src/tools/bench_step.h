@@ -1,7 +1,8 @@
 // `slipstream bench step`: the time of one decode step at a batch size and context, as the engine
 // runs it (steps overlapping where the backend allows), without scheduler and server. The KV cache
 // holds zeros, which costs what any values cost. share_of_floor: weights and KV of a step at the
-// bandwidth of `ceiling_gbs`, over the time measured.
+// bandwidth of `ceiling_gbs`, over the time measured. With `profile` also the ops of a step, timed
+// one after the other.
 #pragma once
 
 #include <string>
@@ -17,9 +18,11 @@ struct StepBenchOptions {
   ModelOptions model;
   EngineConfig engine;
   RuntimeConfig runtime;
-  std::vector<std::string> shapes;  // BATCHxCONTEXT
-  int steps = 100;                  // timed, after warm-up
-  double ceiling_gbs = 3119;        // a read-only kernel on one H100
+  // BATCHxCONTEXT, or BATCHxCONTEXT:QUERIES for a chunk of a prompt after CONTEXT tokens.
+  std::vector<std::string> shapes;
+  bool profile = false;
+  int steps = 100;            // timed, after warm-up
+  double ceiling_gbs = 3119;  // a read-only kernel on one H100
   std::string csv;
   std::string commit = "unknown";
 };
@@ -27,6 +30,7 @@ struct StepBenchOptions {
 struct StepBenchRow {
   int batch = 0;
   int context = 0;
+  int queries = 1;     // tokens of each sequence in the step
   double ms = 0;       // mean over the steps
   double share = 0;    // of the floor's rate
   double host_us = 0;  // of a step: what Submit takes

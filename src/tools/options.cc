@@ -77,6 +77,13 @@ std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
       {"runtime", "cuda_graphs", "Replay recorded decode steps on a GPU", &c->cuda_graphs},
       {"runtime", "dependent_launch",
        "Let a GPU kernel load its weights while the one before it ends", &c->dependent_launch},
+      {"runtime",
+       "weights_ahead",
+       "How far a GPU's products of few tokens load weights ahead of their inputs",
+       &c->weights_ahead,
+       0,
+       0,
+       {"half", "full", "half_early", "full_early"}},
       {"runtime", "f32_residual", "Keep the residual stream in float32 on a GPU", &c->f32_residual},
   };
 }

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <ctime>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <optional>
 
@@ -12,7 +13,9 @@
 #include "config/server_config.h"
 #include "runtime/local_executor.h"
 #include "runtime/remote_executor.h"
+#include "server/parsing/output_forms.h"
 #include "server/server.h"
+#include "tokenizer/chat_template.h"
 #include "tools/commands.h"
 #include "tools/model_stack.h"
 #include "tools/options.h"
@@ -63,6 +66,21 @@ std::vector<Option> ServeOptionTable(State* s) {
        86400},
       {"server", "api_keys", "Accepted bearer keys (none: no key is asked for)", &c.api_keys},
       {"server", "cors", "Allow browsers of any origin", &c.cors},
+      {"server",
+       "tool_parser",
+       "Form of the model's tool calls (auto: from the chat template)",
+       &c.tool_parser,
+       0,
+       0,
+       {std::begin(kToolParsers), std::end(kToolParsers)}},
+      {"server",
+       "reasoning_parser",
+       "Form of the model's reasoning (auto: from the chat template)",
+       &c.reasoning_parser,
+       0,
+       0,
+       {std::begin(kReasoningParsers), std::end(kReasoningParsers)}},
+      {"server", "strict_fields", "Refuse requests with unknown fields", &c.strict_fields},
       {"server", "model_name", "Name clients use (empty: the file's)", &s->model_name},
       {"server", "chat_template_file", "Jinja file instead of the model's template",
        &s->chat_template_file},
@@ -121,6 +139,16 @@ Result<Backing> MakeBacking(const State& s, const Checkpoint& checkpoint) {
   return Backing{std::move(local), std::move(summary)};
 }
 
+void PrintTemplate(const State& s, const TextStack& text) {
+  const std::string source = text.chat_template ? text.chat_template->source() : "";
+  const OutputForms forms =
+      ChooseOutputForms(s.server.tool_parser, s.server.reasoning_parser, source)
+          .value_or(OutputForms());
+  std::printf("template   %s; tool calls %s, reasoning %s\n", text.template_source.c_str(),
+              std::string(NameOf(forms.tools)).c_str(),
+              forms.reasons() ? forms.think_open.c_str() : "none");
+}
+
 void PrintSummary(const State& s, const Checkpoint& checkpoint, const std::string& backing,
                   const ExecutorInfo& info, const TextStack& text, const Server& server,
                   int64_t start_us) {
@@ -136,7 +164,7 @@ void PrintSummary(const State& s, const Checkpoint& checkpoint, const std::strin
               static_cast<long>(info.num_blocks), info.block_size_tokens,
               static_cast<long>(info.num_blocks * info.block_size_tokens),
               static_cast<long>(info.max_model_len), info.max_num_seqs);
-  std::printf("template   %s\n", text.template_source.c_str());
+  PrintTemplate(s, text);
   if (server.grpc_port() != 0)
     std::printf("gRPC       %s:%d\n", s.server.host.c_str(), server.grpc_port());
   std::printf("ready in   %.2f s\n", (NowUs() - start_us) * 1e-6);

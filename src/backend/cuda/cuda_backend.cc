@@ -13,7 +13,18 @@ namespace {
 
 // Up to this many tokens the streaming product wins over the library's, which reads weights for
 // large tiles of tokens.
-constexpr int64_t kStreamMaxTokens = 128;
+constexpr int64_t kStreamMaxTokens = 64;
+
+void SetWeightsAhead(WeightsAhead mode, kernels::GemmStreamTuning* tuning) {
+  tuning->dependent_launch = true;
+  const bool full = mode == WeightsAhead::kFull || mode == WeightsAhead::kFullEarly;
+  tuning->stages = full ? 16 : 0;  // 16: more than fit, so as many as do
+  tuning->early_release = mode == WeightsAhead::kHalfEarly || mode == WeightsAhead::kFullEarly;
+}
+
+double Bytes(const TensorView& view) {
+  return static_cast<double>(BytesOf(view.dtype, static_cast<size_t>(view.shape.elems())));
+}
 
 kernels::KvCacheView KernelView(const KvLayerView& kv) {
   const int64_t elem = static_cast<int64_t>(BytesOf(kv.dtype, 1));
@@ -31,7 +42,8 @@ kernels::KvCacheView KernelView(const KvLayerView& kv) {
 
 }  // namespace
 
-void CudaBackend::Check(kernels::KernelStatus status, const char* op) {
+void CudaBackend::Check(kernels::KernelStatus status, const char* op, double bytes) {
+  if (profiler_.on()) profiler_.Mark(op, bytes, stream_);
   if (status == kernels::KernelStatus::kOk || !step_error_) return;
   const char* why = status == kernels::KernelStatus::kInvalidArgument ? "invalid argument"
                     : status == kernels::KernelStatus::kUnsupported   ? "no kernel for this case"
@@ -59,14 +71,12 @@ Result<StepRows> CudaBackend::BeginStep(const StepArrays& arrays) {
 }
 
 Status CudaBackend::IssueStep(const std::function<void()>& ops) {
-  if (!inputs_->recordable()) {
-    ops();
-    return TakeError(step_error_);
-  }
   const auto issue = [&] {
+    profiler_.BeginStep(stream_);
     ops();
     return step_error_;
   };
+  if (!inputs_->recordable()) return TakeError(issue());
   return TakeError(graphs_.Run(inputs_->rows().tokens, issue, stream_));
 }
 
@@ -85,38 +95,53 @@ void CudaBackend::Embed(const EmbeddingTable& table, std::span<const int32_t>, f
                             .num_slots = sampler_ ? sampler_->num_slots() : 0,
                             .scale = scale},
                            options_.dependent_launch, stream_),
-        "embedding");
+        "embedding", 2 * Bytes(out));
 }
 
 void CudaBackend::MatMul(const Linear& w, TensorView x, TensorView y) {
   const auto& linear = static_cast<const CudaLinear&>(w);
   SLIP_CHECK(x.dim(1) == linear.stream.k && y.dim(1) == linear.stream.n && x.dim(0) == y.dim(0));
-  const float* bias = linear.bias ? linear.bias->as<float>() : nullptr;
-  if (x.dim(0) > kStreamMaxTokens && cublas_ != nullptr) {
-    const Status done = cublas_->MatMul({.x = x.data,
-                                         .w = linear.memory->as<std::byte>(),
-                                         .y = y.data,
-                                         .bias = bias,
-                                         .m = x.dim(0),
-                                         .n = linear.stream.n,
-                                         .k = linear.stream.k,
-                                         .dtype = options_.activation_dtype,
-                                         .y_dtype = y.dtype},
-                                        stream_);
-    if (!done && step_error_) step_error_ = done;
-    return;
+  const bool stream = x.dim(0) <= kStreamMaxTokens || cublas_ == nullptr;
+  const Status done = stream ? StreamProduct(linear, x, y) : LibraryProduct(linear, x, y);
+  if (profiler_.on()) {
+    profiler_.Mark(
+        "product " + std::to_string(linear.stream.n) + "x" + std::to_string(linear.stream.k),
+        2.0 * static_cast<double>(linear.stream.n * linear.stream.k) + Bytes(x) + Bytes(y),
+        stream_);
   }
+  if (!done && step_error_) step_error_ = done;
+}
+
+Status CudaBackend::LibraryProduct(const CudaLinear& linear, TensorView x, TensorView y) {
+  return cublas_->MatMul({.x = x.data,
+                          .w = linear.memory->as<std::byte>(),
+                          .y = y.data,
+                          .bias = linear.bias ? linear.bias->as<float>() : nullptr,
+                          .m = x.dim(0),
+                          .n = linear.stream.n,
+                          .k = linear.stream.k,
+                          .dtype = options_.activation_dtype,
+                          .y_dtype = y.dtype},
+                         stream_);
+}
+
+Status CudaBackend::StreamProduct(const CudaLinear& linear, TensorView x, TensorView y) {
   kernels::GemmStreamArgs args;
   args.x = x.data;
   args.x_stride = linear.stream.k;
-  args.bias = bias;
+  args.bias = linear.bias ? linear.bias->as<float>() : nullptr;
   args.y = y.data;
   args.y_stride = linear.stream.n;
   args.y_dtype = y.dtype;
   args.m = static_cast<int>(x.dim(0));
-  args.tuning.dependent_launch = options_.dependent_launch;
-  Check(kernels::GemmStreamSm90(linear.stream, args, gemm_workspace_->data(), stream_),
-        "matrix product");
+  if (options_.dependent_launch) SetWeightsAhead(options_.weights_ahead, &args.tuning);
+  if (kernels::GemmStreamSm90(linear.stream, args, gemm_workspace_->data(), stream_) !=
+      kernels::KernelStatus::kOk) {
+    return Internal("the product of " + std::to_string(args.m) + " tokens with " +
+                    std::to_string(linear.stream.n) + " x " + std::to_string(linear.stream.k) +
+                    " could not be launched");
+  }
+  return {};
 }
 
 void CudaBackend::RmsNorm(TensorView x, const float* weight, float eps, TensorView out) {
@@ -129,7 +154,7 @@ void CudaBackend::RmsNorm(TensorView x, const float* weight, float eps, TensorVi
                               .cols = x.dim(1),
                               .eps = eps},
                              options_.dependent_launch, stream_),
-        "norm");
+        "norm", Bytes(x) + Bytes(out));
 }
 
 void CudaBackend::AddRmsNorm(TensorView residual, TensorView delta, const float* weight, float eps,
@@ -144,13 +169,13 @@ void CudaBackend::AddRmsNorm(TensorView residual, TensorView delta, const float*
                                  .cols = out.dim(1),
                                  .eps = eps},
                                 options_.dependent_launch, stream_),
-        "residual norm");
+        "residual norm", 2 * Bytes(residual) + Bytes(delta) + Bytes(out));
 }
 
 void CudaBackend::Add(TensorView x, TensorView y) {
   Check(kernels::AddSm90(x.data, x.dtype, y.data, y.dtype, x.shape.elems(),
                          options_.dependent_launch, stream_),
-        "add");
+        "add", 2 * Bytes(x) + Bytes(y));
 }
 
 void CudaBackend::RopeAndWriteKv(TensorView qkv, int num_heads, const float* q_norm,
@@ -179,7 +204,7 @@ void CudaBackend::RopeAndWriteKv(TensorView qkv, int num_heads, const float* q_n
     p.rope = rope->layout == RopeLayout::kNeox ? kernels::RopeStyle::kNeox
                                                : kernels::RopeStyle::kInterleaved;
   }
-  Check(kernels::KvWrite(p, options_.dependent_launch, stream_), "KV write");
+  Check(kernels::KvWrite(p, options_.dependent_launch, stream_), "KV write", 2 * Bytes(qkv));
 }
 
 void CudaBackend::Attention(TensorView qkv, const KvLayerView& kv, const AttentionBatch&,
@@ -199,13 +224,15 @@ void CudaBackend::Attention(TensorView qkv, const KvLayerView& kv, const Attenti
   p.scale = params.scale;
   p.logit_softcap = params.logit_softcap;
   p.sliding_window = params.sliding_window;
+  const double kv_bytes = 2.0 * static_cast<double>(BytesOf(kv.dtype, 1)) * kv.num_kv_heads *
+                          kv.head_dim * static_cast<double>(inputs_->num_kv_tokens());
   if (inputs_->num_decode() > 0) {
     p.num_seqs = inputs_->num_decode();
     kernels::DecodeTuning tuning;
     tuning.dependent_launch = options_.dependent_launch;
     Check(kernels::DecodePrefetchSm90(p, plan.decode, inputs_->plan_data(plan.decode_at),
                                       attention_scratch_->data(), tuning, stream_),
-          "decode attention");
+          "decode attention", kv_bytes);
   }
   if (plan.prefill_items > 0) {
     p.num_seqs = inputs_->num_seqs();
@@ -213,7 +240,7 @@ void CudaBackend::Attention(TensorView qkv, const KvLayerView& kv, const Attenti
     p.max_query_len = 0;
     Check(kernels::PrefillSm90(p, plan.prefill, inputs_->plan_data(plan.prefill_at),
                                plan.prefill_items, options_.dependent_launch, stream_),
-          "prefill attention");
+          "prefill attention", kv_bytes);
   }
 }
 
@@ -225,7 +252,7 @@ void CudaBackend::GatedActivation(TensorView gate_up, ActivationKind kind, Tenso
                                       .cols = out.dim(1),
                                       .gelu_tanh = kind == ActivationKind::kGeluTanh},
                                      options_.dependent_launch, stream_),
-        "gated activation");
+        "gated activation", Bytes(gate_up) + Bytes(out));
 }
 
 void CudaBackend::GatherRows(TensorView x, std::span<const int32_t>, TensorView out) {
@@ -237,13 +264,18 @@ void CudaBackend::GatherRows(TensorView x, std::span<const int32_t>, TensorView 
              .num_rows = out.dim(0),
              .row_bytes = static_cast<int64_t>(BytesOf(x.dtype, static_cast<size_t>(x.dim(1))))},
             options_.dependent_launch, stream_),
-        "gather");
+        "gather", 2 * Bytes(out));
 }
 
 void CudaBackend::SoftCap(TensorView x, float cap) {
   Check(
       kernels::SoftCapSm90(x.as<float>(), x.shape.elems(), cap, options_.dependent_launch, stream_),
-      "soft cap");
+      "soft cap", 2 * Bytes(x));
+}
+
+void CudaBackend::StartProfile() {
+  graphs_.Clear();
+  profiler_.Start();
 }
 
 Status CudaBackend::Synchronize() {

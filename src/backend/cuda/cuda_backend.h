@@ -16,6 +16,7 @@
 #include "backend/cuda/cuda_weights.h"
 #include "backend/cuda/step_graphs.h"
 #include "backend/cuda/step_inputs.h"
+#include "backend/cuda/step_profiler.h"
 
 namespace slipstream {
 
@@ -40,7 +41,7 @@ class CudaBackend final : public Backend {
   Status Upload(void* dst, const void* src, size_t bytes) override;
   Status Download(void* dst, const void* src, size_t bytes) override;
 
-  Status ReserveStep(const StepLimits& limits, const AttentionShape& shape) override;
+  Status ReserveStep(const StepLimits& limits, const ModelShape& shape) override;
   Result<StepRows> BeginStep(const StepArrays& arrays) override;
   Status IssueStep(const std::function<void()>& ops) override;
 
@@ -65,18 +66,25 @@ class CudaBackend final : public Backend {
   void GatherRows(TensorView x, std::span<const int32_t> rows, TensorView out) override;
   void SoftCap(TensorView x, float cap) override;
 
+  void StartProfile() override;
+  Result<std::vector<StageTime>> ReadProfile() override { return profiler_.Read(); }
   Status Synchronize() override;
   bool fatal() const override { return fatal_; }
 
  private:
   explicit CudaBackend(const CudaOptions& options) : options_(options) {}
   Status Start();
-  Status CheckShape(const StepLimits& limits, const AttentionShape& shape) const;
+  Status CheckShape(const StepLimits& limits, const ModelShape& shape) const;
   Result<std::unique_ptr<CudaLinear>> WrapMatrix(std::shared_ptr<DeviceBuffer> memory, int64_t rows,
                                                  int64_t cols) const;
   Status TakeError(Status status);
-  // Keeps the first launch that failed; the step reports it.
-  void Check(kernels::KernelStatus status, const char* op);
+  // Keeps the first launch that failed; the step reports it. `bytes` is for the profile.
+  void Check(kernels::KernelStatus status, const char* op, double bytes);
+  Status StreamProduct(const CudaLinear& linear, TensorView x, TensorView y);
+  Status LibraryProduct(const CudaLinear& linear, TensorView x, TensorView y);
+  Status TuneProducts(int64_t vocab_size);
+  Status TuneShape(const CudaLinear& linear, std::span<const int64_t> sizes, bool is_head, void* x,
+                   void* y);
 
   const CudaOptions options_;
   int num_sms_ = 0;
@@ -87,7 +95,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<StepInputs> inputs_;
   std::unique_ptr<CudaSampler> sampler_;
   StepGraphs graphs_;
+  StepProfiler profiler_;
   StepLimits limits_;
+  std::vector<const CudaLinear*> linears_;  // all there are; the model owns them
   Status step_error_;
   std::atomic<bool> fatal_{false};
 };

@@ -1,4 +1,5 @@
 // What CudaBackend does at start: the device, memory, weights, and room for steps.
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <utility>
@@ -94,7 +95,7 @@ Status CudaBackend::Download(void* dst, const void* src, size_t bytes) {
   return TakeError(CudaOk(cudaStreamSynchronize(stream_), "copying from the GPU"));
 }
 
-Status CudaBackend::CheckShape(const StepLimits& limits, const AttentionShape& shape) const {
+Status CudaBackend::CheckShape(const StepLimits& limits, const ModelShape& shape) const {
   const int dim = shape.head_dim;
   if (dim != 64 && dim != 96 && dim != 128 && dim != 256) {
     return Fail(ErrorCode::kUnimplemented,
@@ -113,7 +114,7 @@ Status CudaBackend::CheckShape(const StepLimits& limits, const AttentionShape& s
   return {};
 }
 
-Status CudaBackend::ReserveStep(const StepLimits& limits, const AttentionShape& shape) {
+Status CudaBackend::ReserveStep(const StepLimits& limits, const ModelShape& shape) {
   SLIP_RETURN_IF_ERROR(CheckShape(limits, shape));
   limits_ = limits;
   if (limits_.max_seqs <= 0) limits_.max_seqs = limits.max_tokens;
@@ -128,7 +129,63 @@ Status CudaBackend::ReserveStep(const StepLimits& limits, const AttentionShape& 
   SLIP_ASSIGN_OR_RETURN(
       gemm_workspace_,
       DeviceBuffer::Make(kernels::GemmStreamWorkspaceBytes(limits_.max_tokens, num_sms_), 0xFF));
+  SLIP_RETURN_IF_ERROR(TuneProducts(shape.vocab_size));
   return CudaOk(cudaDeviceSynchronize(), "the GPU");
+}
+
+Status CudaBackend::TuneShape(const CudaLinear& linear, std::span<const int64_t> sizes,
+                              bool is_head, void* x, void* y) {
+  // Layers in turn: in a step no matrix is found in L2.
+  std::vector<const void*> weights;
+  for (const CudaLinear* other : linears_) {
+    if (other->stream.n == linear.stream.n && other->stream.k == linear.stream.k) {
+      weights.push_back(other->memory->data());
+    }
+  }
+  for (const int64_t m : sizes) {
+    if (m > (is_head ? limits_.max_logit_rows : limits_.max_tokens)) continue;
+    const MatMulArgs args{.x = x,
+                          .w = weights[0],
+                          .y = y,
+                          .bias = linear.bias ? linear.bias->as<float>() : nullptr,
+                          .m = m,
+                          .n = linear.stream.n,
+                          .k = linear.stream.k,
+                          .dtype = options_.activation_dtype,
+                          .y_dtype = is_head ? DType::kF32 : options_.activation_dtype};
+    const Status tuned = cublas_->Tune(args, weights, stream_);
+    if (!tuned) LogWarning("{}", tuned.error().message);
+  }
+  return {};
+}
+
+// Lets the library's candidates race for the numbers of tokens that steps often have, so that no
+// request waits for its first choice and that choice is a good one.
+Status CudaBackend::TuneProducts(int64_t vocab_size) {
+  if (cublas_ == nullptr) return {};
+  const size_t tokens = static_cast<size_t>(limits_.max_tokens);
+  size_t x_bytes = 0, y_bytes = 0;
+  std::vector<const CudaLinear*> shapes;
+  for (const CudaLinear* linear : linears_) {
+    const size_t n = static_cast<size_t>(linear->stream.n),
+                 k = static_cast<size_t>(linear->stream.k);
+    const bool is_head = linear->stream.n == vocab_size;
+    x_bytes = std::max(x_bytes, 2 * tokens * k);
+    y_bytes = std::max(
+        y_bytes, is_head ? 4 * static_cast<size_t>(limits_.max_logit_rows) * n : 2 * tokens * n);
+    const bool known = std::any_of(shapes.begin(), shapes.end(), [&](const CudaLinear* other) {
+      return other->stream.n == linear->stream.n && other->stream.k == linear->stream.k;
+    });
+    if (!known) shapes.push_back(linear);
+  }
+  const int64_t sizes[] = {96, 128, 160, 192, 224, 256, 512, 1024, limits_.max_tokens};
+  SLIP_ASSIGN_OR_RETURN(const auto x, DeviceBuffer::Make(x_bytes));
+  SLIP_ASSIGN_OR_RETURN(const auto y, DeviceBuffer::Make(y_bytes));
+  for (const CudaLinear* linear : shapes) {
+    const bool is_head = linear->stream.n == vocab_size;
+    SLIP_RETURN_IF_ERROR(TuneShape(*linear, sizes, is_head, x->data(), y->data()));
+  }
+  return {};
 }
 
 Result<DeviceSampler*> CudaBackend::MakeDeviceSampler(int num_slots, int64_t vocab_size) {
@@ -171,6 +228,7 @@ Result<std::unique_ptr<Linear>> CudaBackend::MakeLinear(std::span<const WeightVi
     first += part.rows;
   }
   SLIP_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinear> out, WrapMatrix(std::move(memory), rows, cols));
+  linears_.push_back(out.get());
   if (!bias.empty()) {
     SLIP_ASSIGN_OR_RETURN(out->bias, DeviceBuffer::Make(bias.size_bytes()));
     SLIP_RETURN_IF_ERROR(Upload(out->bias->data(), bias.data(), bias.size_bytes()));
@@ -191,7 +249,10 @@ Result<std::unique_ptr<EmbeddingTable>> CudaBackend::MakeEmbedding(const WeightV
 
 Result<std::unique_ptr<Linear>> CudaBackend::MakeTiedLinear(EmbeddingTable& table) {
   auto& embedding = static_cast<CudaEmbedding&>(table);
-  return WrapMatrix(embedding.memory, embedding.vocab_size, embedding.hidden);
+  SLIP_ASSIGN_OR_RETURN(auto out,
+                        WrapMatrix(embedding.memory, embedding.vocab_size, embedding.hidden));
+  linears_.push_back(out.get());
+  return out;
 }
 
 }  // namespace slipstream

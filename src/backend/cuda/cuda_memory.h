@@ -90,16 +90,19 @@ class PinnedBuffer {
   size_t bytes_ = 0;
 };
 
-class CudaEvent {
+template <unsigned kFlags>
+class BasicEvent {
  public:
-  CudaEvent() { cudaEventCreateWithFlags(&event_, cudaEventDisableTiming); }
-  CudaEvent(const CudaEvent&) = delete;
-  CudaEvent& operator=(const CudaEvent&) = delete;
-  ~CudaEvent() { cudaEventDestroy(event_); }
+  BasicEvent() { cudaEventCreateWithFlags(&event_, kFlags); }
+  BasicEvent(const BasicEvent&) = delete;
+  BasicEvent& operator=(const BasicEvent&) = delete;
+  ~BasicEvent() { cudaEventDestroy(event_); }
   cudaEvent_t get() const { return event_; }
 
  private:
   cudaEvent_t event_ = nullptr;
 };
+using CudaEvent = BasicEvent<cudaEventDisableTiming>;
+using TimedEvent = BasicEvent<cudaEventDefault>;
 
 }  // namespace slipstream

@@ -4,11 +4,13 @@
 
 namespace slipstream {
 
-StepGraphs::~StepGraphs() {
+void StepGraphs::Clear() {
   for (const auto& [rows, graph] : graphs_) cudaGraphExecDestroy(graph);
+  graphs_.clear();
 }
 
-Result<cudaGraphExec_t> StepGraphs::Capture(const std::function<Status()>& ops, cudaStream_t stream) {
+Result<cudaGraphExec_t> StepGraphs::Capture(const std::function<Status()>& ops,
+                                            cudaStream_t stream) {
   SLIP_RETURN_IF_ERROR(CudaOk(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal),
                               "recording a decode step"));
   const Status issued = ops();

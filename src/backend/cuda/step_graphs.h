@@ -17,11 +17,12 @@ class StepGraphs {
   StepGraphs() = default;
   StepGraphs(const StepGraphs&) = delete;
   StepGraphs& operator=(const StepGraphs&) = delete;
-  ~StepGraphs();
+  ~StepGraphs() { Clear(); }
 
   // Launches the graph of `rows`, which records `ops` if it does not exist yet. What `ops` returns
   // is returned; nothing is kept of a recording that failed.
   Status Run(int64_t rows, const std::function<Status()>& ops, cudaStream_t stream);
+  void Clear();
   int64_t num_captured() const { return static_cast<int64_t>(graphs_.size()); }
 
  private:

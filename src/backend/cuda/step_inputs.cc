@@ -1,7 +1,7 @@
 #include "backend/cuda/step_inputs.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 #include <string>
 
 #include "base/check.h"
@@ -15,7 +15,7 @@ size_t AlignUp(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 }  // namespace
 
 Result<std::unique_ptr<StepInputs>> StepInputs::Make(const StepLimits& limits,
-                                                     const AttentionShape& shape, int num_sms) {
+                                                     const ModelShape& shape, int num_sms) {
   std::unique_ptr<StepInputs> out(new StepInputs(limits, num_sms));
   size_t plan_bytes = 0;
   for (const AttentionParams& params : shape.kinds) {
@@ -150,6 +150,7 @@ Status StepInputs::Begin(const StepArrays& arrays, bool graphs, cudaStream_t str
                     std::to_string(batch.num_seqs) + " sequences is larger than reserved");
   }
   num_seqs_ = batch.num_seqs;
+  num_kv_tokens_ = std::accumulate(batch.kv_len, batch.kv_len + num_seqs_, int64_t{0});
   num_decode_ = 0;
   while (num_decode_ < num_seqs_ && batch.query_start[num_decode_ + 1] == num_decode_ + 1) {
     ++num_decode_;

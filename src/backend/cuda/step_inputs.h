@@ -20,8 +20,8 @@ namespace slipstream {
 
 class StepInputs {
  public:
-  static Result<std::unique_ptr<StepInputs>> Make(const StepLimits& limits,
-                                                  const AttentionShape& shape, int num_sms);
+  static Result<std::unique_ptr<StepInputs>> Make(const StepLimits& limits, const ModelShape& shape,
+                                                  int num_sms);
 
   // Packs and copies. `graphs`: round the rows of a step of single queries up.
   Status Begin(const StepArrays& arrays, bool graphs, cudaStream_t stream);
@@ -39,6 +39,7 @@ class StepInputs {
   const int32_t* block_tables() const { return tables_->as<int32_t>(); }
   int max_blocks() const { return limits_.max_blocks; }
   int num_seqs() const { return num_seqs_; }
+  int64_t num_kv_tokens() const { return num_kv_tokens_; }
   int num_decode() const { return num_decode_; }  // leading sequences of one query
 
   // Plans of the attention kind with this window.
@@ -77,6 +78,7 @@ class StepInputs {
   StepRows rows_;
   bool recordable_ = false;
   int num_seqs_ = 0, num_decode_ = 0;
+  int64_t num_kv_tokens_ = 0;
   size_t ids_at_ = 0, positions_at_ = 0, slots_at_ = 0, kv_len_at_ = 0, query_start_at_ = 0,
          logit_rows_at_ = 0;
 };

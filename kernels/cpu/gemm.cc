@@ -25,7 +25,7 @@ void Gemm(const GemmParams& p, Part part) {
   uint8_t* scratch =
       static_cast<uint8_t*>(p.scratch) + part.index * static_cast<int64_t>(GemmScratchBytes(*p.w));
 #ifdef __AMX_INT8__
-  if (p.x.form != ActForm::kF32) BeginTiles(p.x.form);
+  if (p.x.form != ActForm::kF32) BeginTiles(p);
 #endif
   if (p.x.form == ActForm::kInt8) {
     GemmInt8(p, panels, scratch);

@@ -1,6 +1,7 @@
-// Tile products. int8: a tile holds 16 rows by 16 outputs of one run of 32 columns, exact int32
-// sums that end like those of gemm_int8.cc. bf16: accumulators stay in tiles over all of K; one
-// row's arithmetic does not depend on how many rows a tile has.
+// Tile products. int8: a tile holds 16 rows by 16 outputs of one run of 32 columns (Q6_K: of half a
+// run, for each half has its integer scale), exact int32 sums that end like those of gemm_int8.cc.
+// bf16: accumulators stay in tiles over all of K; one row's arithmetic does not depend on how many
+// rows a tile has.
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/formats.h"
 #include "kernels/cpu/int8_epilogue.h"
@@ -10,8 +11,8 @@ namespace slipstream::kernels::SLIP_ISA {
 namespace {
 
 constexpr int kTileRows = 16;
-// Fewer rows than this are quicker one by one.
-constexpr int kMinTileRows = 5;
+// Fewer rows than this are quicker one by one; a tile of half runs does half the work.
+constexpr int kMinTileRows = 5, kMinHalfTileRows = 14;
 constexpr int kRunTile = 512;  // bytes of one run of 32 columns, 16 outputs, one byte each
 
 template <class F>
@@ -73,9 +74,67 @@ void TileRows(const GemmParams& p, int64_t panel_index, int64_t row, int64_t row
   for (int i = 0; i < rows; ++i) StoreOutput(p, panel_index, row + i, y[i]);
 }
 
+// Two tile products of 16 columns into accumulators C and C + 1.
+template <int C>
+SLIP_INLINE void DotHalves(const int8_t* a, int64_t a_stride, const uint8_t* b) {
+  TileZero<C>();
+  TileLoad<4>(a, a_stride);
+  TileLoad<6>(b, 64);
+  TileDotS8S8<C, 4, 6>();
+  TileZero<C + 1>();
+  TileLoad<5>(a + 16, a_stride);
+  TileLoad<7>(b + kRunTile / 2, 64);
+  TileDotS8S8<C + 1, 5, 7>();
+}
+
+// As EndTile, with an integer scale for each half of the run: its sums lie one after the other.
+// They stay below 2^24, 2 * 16 * 127 * 32 * 128, so floats hold them exactly.
+template <class F>
+SLIP_INLINE void EndHalves(const PreparedRows& x, int64_t row, int64_t r, const int32_t* sums,
+                           const PanelView& panel, F32x16* y) {
+  const float* d = x.d + row * x.runs + r;
+  const float* ds = x.ds + row * x.runs + r;
+  const F32x16 scale = F::Scale(panel, r), min = F::Min(panel, r);
+  const F32x16 low = ToF32(F::HalfScale(panel, r, 0)), high = ToF32(F::HalfScale(panel, r, 1));
+#pragma GCC unroll 16
+  for (int i = 0; i < kTileRows; ++i) {
+    const F32x16 first = ToF32(_mm512_load_si512(sums + 16 * i));
+    const F32x16 second = ToF32(_mm512_load_si512(sums + 16 * (kTileRows + i)));
+    const F32x16 sum = Fma(first, low, Mul(second, high));
+    y[i] = EndRun<F>(sum, scale, min, d[i * x.runs], ds[i * x.runs], y[i]);
+  }
+}
+
+// As TileRows, for runs whose halves are scaled apart.
+template <class F>
+void TileRowsOfHalves(const GemmParams& p, int64_t panel_index, int64_t row, int64_t rows,
+                      const uint8_t* unpacked) {
+  alignas(64) int32_t sums[2][2 * kTileRows * 16];
+  constexpr int kHalfSums = kTileRows * 16;
+  const PanelView panel = PanelOf(*p.w, panel_index);
+  const PreparedRows& x = p.x;
+  const int8_t* a = x.q + row * x.stride;
+  F32x16 y[kTileRows];
+  for (int i = 0; i < kTileRows; ++i) y[i] = Zero();
+  // Blocks have 256 columns, so the number of runs is even.
+  for (int64_t r = 0; r < x.runs; r += 2) {
+    DotHalves<0>(a + 32 * r, x.stride, unpacked + kRunTile * r);
+    DotHalves<2>(a + 32 * r + 32, x.stride, unpacked + kRunTile * (r + 1));
+    TileStore<0>(sums[0], 64);
+    TileStore<1>(sums[0] + kHalfSums, 64);
+    EndHalves<F>(x, row, r, sums[0], panel, y);
+    TileStore<2>(sums[1], 64);
+    TileStore<3>(sums[1] + kHalfSums, 64);
+    EndHalves<F>(x, row, r + 1, sums[1], panel, y);
+  }
+  for (int i = 0; i < rows; ++i) StoreOutput(p, panel_index, row + i, y[i]);
+}
+
 template <class F>
 int64_t PanelTiles(const GemmParams& p, int64_t panel, uint8_t* scratch) {
   constexpr bool kDirect = F::kSigned;  // the packed form is the tile form
+  constexpr int kMinRows = F::kHalves ? kMinHalfTileRows : kMinTileRows;
+  if (p.x.rows < kMinRows) return 0;
   if constexpr (!kDirect) {
     const PanelView view = PanelOf(*p.w, panel);
     for (int64_t r = 0; r < p.x.runs; ++r) {
@@ -83,8 +142,13 @@ int64_t PanelTiles(const GemmParams& p, int64_t panel, uint8_t* scratch) {
     }
   }
   int64_t row = 0;
-  for (; row + kMinTileRows <= p.x.rows; row += kTileRows) {
-    TileRows<F, kDirect>(p, panel, row, MinOf(kTileRows, p.x.rows - row), scratch);
+  for (; row + kMinRows <= p.x.rows; row += kTileRows) {
+    const int64_t rows = MinOf(kTileRows, p.x.rows - row);
+    if constexpr (F::kHalves) {
+      TileRowsOfHalves<F>(p, panel, row, rows, scratch);
+    } else {
+      TileRows<F, kDirect>(p, panel, row, rows, scratch);
+    }
   }
   return MinOf(row, p.x.rows);
 }
@@ -164,7 +228,6 @@ void Bf16Square(const GemmParams& p, int64_t panel, int64_t row) {
 }  // namespace
 
 int64_t GemmInt8Tiles(const GemmParams& p, int64_t panel, uint8_t* scratch) {
-  if (p.x.rows < kMinTileRows) return 0;
   switch (p.w->dtype) {
     case DType::kQ8_0:
       return PanelTiles<FormatQ8_0>(p, panel, scratch);
@@ -180,13 +243,16 @@ int64_t GemmInt8Tiles(const GemmParams& p, int64_t panel, uint8_t* scratch) {
       return PanelTiles<FormatQ4_K>(p, panel, scratch);
     case DType::kQ5_K:
       return PanelTiles<FormatQ5_K>(p, panel, scratch);
+    case DType::kQ6_K:
+      return PanelTiles<FormatQ6_K>(p, panel, scratch);
     default:
-      return 0;  // Q6_K: two integer scales per run
+      return 0;
   }
 }
 
-void BeginTiles(ActForm form) {
-  LoadTileConfig(MakeTileConfig(kTileRows, form == ActForm::kInt8 ? 32 : 64));
+void BeginTiles(const GemmParams& p) {
+  const int run_bytes = p.w->dtype == DType::kQ6_K ? 16 : 32;
+  LoadTileConfig(MakeTileConfig(kTileRows, p.x.form == ActForm::kInt8 ? run_bytes : 64));
 }
 
 void EndTiles() { ReleaseTiles(); }

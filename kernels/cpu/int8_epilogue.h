@@ -9,10 +9,14 @@ namespace slipstream::kernels::SLIP_ISA {
 
 // y + sum * (scale * d) + min * ds, in this order.
 template <class F>
-SLIP_INLINE F32x16 EndRun(I32x16 sum, F32x16 scale, F32x16 min, float d, float ds, F32x16 y) {
-  y = Fma(ToF32(sum), Mul(scale, Set1(d)), y);
+SLIP_INLINE F32x16 EndRun(F32x16 sum, F32x16 scale, F32x16 min, float d, float ds, F32x16 y) {
+  y = Fma(sum, Mul(scale, Set1(d)), y);
   if constexpr (F::kHasMin) y = Fma(min, Set1(ds), y);
   return y;
+}
+template <class F>
+SLIP_INLINE F32x16 EndRun(I32x16 sum, F32x16 scale, F32x16 min, float d, float ds, F32x16 y) {
+  return EndRun<F>(ToF32(sum), scale, min, d, ds, y);
 }
 
 // Adds the bias and stores the lanes of a panel that are real outputs.

@@ -24,7 +24,7 @@ void GemmInt8(const GemmParams& p, Range panels, uint8_t* scratch);
 void GemmFloat(const GemmParams& p, Range panels);
 #ifdef __AMX_INT8__
 // Tile registers must be set up before, and released after, the products of one form.
-void BeginTiles(ActForm form);
+void BeginTiles(const GemmParams& p);
 void EndTiles();
 // Whole tiles of rows against one panel; returns the first row not done.
 int64_t GemmInt8Tiles(const GemmParams& p, int64_t panel, uint8_t* scratch);

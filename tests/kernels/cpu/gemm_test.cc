@@ -88,6 +88,25 @@ TEST_P(GemmTest, RowDoesNotDependOnTheOthers) {
   }
 }
 
+// Nor at the largest sums a run of Q6_K can have, where an inexact step of one kernel would show.
+TEST_P(GemmTest, RowDoesNotDependOnTheOthersAtTheLargestSums) {
+  if (GetParam().dtype != DType::kQ6_K) return;
+  const int64_t cols = 512, rows = 16, m = 33;
+  std::vector<uint8_t> bytes(BytesOf(DType::kQ6_K, rows * cols), 0);  // quants of -32
+  for (size_t block = 0; block < bytes.size(); block += 210) {
+    for (size_t i = 0; i < 16; ++i) bytes[block + 192 + i] = 0x80;  // scales of -128
+    bytes[block + 208] = bytes[block + 209] = 0x2c;
+  }
+  const Packed packed(DType::kQ6_K, rows, cols, bytes.data());
+  std::vector<float> x(static_cast<size_t>(m * cols), 1.0f);
+  for (size_t i = 0; i < x.size(); i += 97) x[i] = 0.99f;  // odd sums
+  const auto all = RunGemm(*kernels_, packed.matrix(), x.data(), m, nullptr);
+  for (int64_t row = 0; row < m; ++row) {
+    const auto one = RunGemm(*kernels_, packed.matrix(), &x[row * cols], 1, nullptr);
+    ASSERT_EQ(0, std::memcmp(one.data(), &all[row * rows], one.size() * sizeof(float))) << row;
+  }
+}
+
 TEST_P(GemmTest, ResultDoesNotDependOnTheNumberOfWorkers) {
   const DType t = GetParam().dtype;
   const int64_t cols = 256, rows = 200, m = 19;

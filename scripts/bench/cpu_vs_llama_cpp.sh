@@ -4,7 +4,7 @@
 # Fetches and builds the peer once (about 6 minutes on 2 cores), requantizes the model once, runs
 # both engines alternately and appends their tokens/s to docs/benchmarks/cpu.csv. Tests: pp512 (one
 # prompt of 512 tokens), tg128 (one sequence decodes 128), tg64@16 (16 sequences decode 64 each
-# behind prompts of 128).
+# behind prompts of 128; Slipstream alone also pp128@16, their prompts).
 # Environment: SLIPSTREAM (the binary, default build/cpu/bin/slipstream), THREADS (2),
 # BENCH_DIR (build/peer), MODEL (a Q4_1 .gguf of SmolLM2-135M; fetched if unset), RUN (a command
 # put before each timed run, for instance one that takes a lock).

@@ -1,108 +1,13 @@
 // Every parser: what it makes of good and bad text, and that this does not depend on how the text
 // was cut into pieces.
+#include "tests/server/output_parser_fixture.h"
+
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <random>
 
-#include "server/parsing/json_scanner.h"
-#include "server/parsing/output_forms.h"
-
-namespace slipstream {
+namespace slipstream::testing {
 namespace {
-
-struct Call {
-  std::string name, arguments;
-  bool operator==(const Call&) const = default;
-};
-
-struct Parsed {
-  std::string content, reasoning;
-  std::vector<Call> calls;
-  std::vector<OutputEvent> events;  // merged, in order
-  bool operator==(const Parsed&) const = default;
-};
-
-void PrintTo(const Parsed& p, std::ostream* out) {
-  *out << "content=" << p.content << "\nreasoning=" << p.reasoning;
-  for (const Call& call : p.calls) *out << "\n" << call.name << "(" << call.arguments << ")";
-}
-
-Parsed Join(const OutputEvents& events) {
-  Parsed parsed;
-  parsed.events = events.list();
-  for (const OutputEvent& event : events.list()) {
-    switch (event.kind) {
-      case OutputEvent::Kind::kContent:
-        parsed.content += event.text;
-        break;
-      case OutputEvent::Kind::kReasoning:
-        parsed.reasoning += event.text;
-        break;
-      case OutputEvent::Kind::kCallBegin:
-        EXPECT_EQ(event.call, static_cast<int>(parsed.calls.size()));
-        parsed.calls.push_back({event.text, ""});
-        break;
-      case OutputEvent::Kind::kArguments:
-        EXPECT_EQ(event.call + 1, static_cast<int>(parsed.calls.size()));
-        if (!parsed.calls.empty()) parsed.calls.back().arguments += event.text;
-    }
-  }
-  return parsed;
-}
-
-OutputForms Forms(ToolForm tools, bool think = false) {
-  OutputForms forms;
-  forms.tools = tools;
-  if (think) {
-    forms.think_open = "<think>";
-    forms.think_close = "</think>";
-  }
-  return forms;
-}
-
-OutputOptions Tools(bool parallel = true) {
-  return {.tools = true, .names = {"f", "get_weather"}, .parallel = parallel};
-}
-
-Parsed ParsePieces(const OutputForms& forms, const OutputOptions& options,
-                   const std::vector<std::string_view>& pieces) {
-  const auto parser = MakeOutputParser(forms, options);
-  OutputEvents events;
-  for (const std::string_view piece : pieces) parser->Feed(piece, &events);
-  parser->Finish(&events);
-  return Join(events);
-}
-
-// Whole, byte by byte, in two at every place, and in random pieces: always the same.
-Parsed Parse(const OutputForms& forms, std::string_view text, OutputOptions options = Tools()) {
-  const Parsed whole = ParsePieces(forms, options, {text});
-  std::vector<std::string_view> bytes;
-  for (size_t i = 0; i < text.size(); ++i) bytes.push_back(text.substr(i, 1));
-  EXPECT_EQ(ParsePieces(forms, options, bytes), whole) << text;
-  for (size_t i = 0; i <= text.size(); ++i) {
-    EXPECT_EQ(ParsePieces(forms, options, {text.substr(0, i), text.substr(i)}), whole)
-        << text.substr(0, i) << " | " << text.substr(i);
-  }
-  std::mt19937 random(7);
-  for (int round = 0; round < 50; ++round) {
-    std::vector<std::string_view> pieces;
-    for (size_t at = 0; at < text.size();) {
-      const size_t n = 1 + random() % 9;
-      pieces.push_back(text.substr(at, n));
-      at += n;
-    }
-    EXPECT_EQ(ParsePieces(forms, options, pieces), whole) << text;
-  }
-  return whole;
-}
-
-void ExpectCalls(const Parsed& parsed, const std::vector<Call>& calls,
-                 const std::string& content = "") {
-  EXPECT_EQ(parsed.calls, calls) << ::testing::PrintToString(parsed);
-  EXPECT_EQ(parsed.content, content);
-}
 
 TEST(HermesParser, OneCall) {
   const OutputForms hermes = Forms(ToolForm::kHermes);
@@ -184,6 +89,42 @@ TEST(HermesParser, BrokenArgumentsAreArguments) {
   ExpectCalls(Parse(Forms(ToolForm::kHermes),
                     "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1}\n</tool_call>"),
               {{"f", "{\"a\":1}"}});
+}
+
+TEST(QwenXmlParser, ValuesBecomeJson) {
+  OutputOptions options = Tools();
+  options.is_text = [](const std::string& function, const std::string& parameter) {
+    return function == "f" && parameter == "s";
+  };
+  const Parsed p =
+      Parse(Forms(ToolForm::kQwenXml),
+            "Ok.\n<tool_call>\n<function=f>\n<parameter=s>\n5\n \"q\"\\ \xC3\xA9 </p>\n"
+            "</parameter>\n<parameter=n>\n5\n</parameter>\n<parameter=o>{\"a\": [true]}"
+            "</parameter><parameter=t>some\ntext</parameter>\n</function>\n</tool_call>\n"
+            "<tool_call><function=g></function></tool_call> bye",
+            options);
+  ASSERT_EQ(p.calls.size(), 2u) << ::testing::PrintToString(p);
+  EXPECT_EQ(p.content, "Ok. bye");
+  EXPECT_EQ(p.calls[0].name, "f");
+  const auto json = nlohmann::json::parse(p.calls[0].arguments, nullptr, false);
+  EXPECT_EQ(json, (nlohmann::json{{"s", "5\n \"q\"\\ \xC3\xA9 </p>"},
+                                  {"n", 5},
+                                  {"o", {{"a", nlohmann::json::array({true})}}},
+                                  {"t", "some\ntext"}}))
+      << p.calls[0].arguments;
+  EXPECT_EQ(p.calls[1], (Call{"g", "{}"}));
+}
+
+TEST(QwenXmlParser, BrokenText) {
+  for (const char* text :
+       {"<tool_call>", "<tool_call>\n{\"name\": 1}", "<function=", "<function=f", "<function=a b>",
+        "<function=>", "<tool_call><function", "</function>"}) {
+    ExpectCalls(Parse(Forms(ToolForm::kQwenXml), text), {}, text);
+  }
+  ExpectCalls(Parse(Forms(ToolForm::kQwenXml), "<function=f>x<y</function></tool_call>z"),
+              {{"f", "{x<y}"}}, "z");
+  ExpectCalls(Parse(Forms(ToolForm::kQwenXml), "<function=f><parameter=a>\nx</para"),
+              {{"f", "{\"a\": x</para"}});
 }
 
 TEST(LlamaParser, CallsFromTheFirstByteOn) {
@@ -324,178 +265,5 @@ TEST(ReasoningParser, SaysWhereItIs) {
   EXPECT_FALSE(parser->in_reasoning());
 }
 
-// Text made of the pieces that matter, in random order: nothing crashes, no cut changes anything.
-TEST(AnyParser, RandomTextUnderRandomCuts) {
-  const std::vector<std::string> pieces = {"<tool_call>",
-                                           "</tool_call>",
-                                           "<|python_tag|>",
-                                           "[TOOL_CALLS]",
-                                           "[ARGS]",
-                                           "[CALL_ID]",
-                                           "<｜tool▁calls▁begin｜>",
-                                           "<｜tool▁calls▁end｜>",
-                                           "<｜tool▁call▁begin｜>",
-                                           "<｜tool▁call▁end｜>",
-                                           "<｜tool▁sep｜>",
-                                           "```json",
-                                           "```",
-                                           "function",
-                                           "\n",
-                                           " ",
-                                           "f",
-                                           "{",
-                                           "}",
-                                           "[",
-                                           "]",
-                                           ",",
-                                           ":",
-                                           ";",
-                                           "\"name\": \"f\"",
-                                           "\"arguments\": ",
-                                           "{\"a\": 1}",
-                                           "{\"name\": \"f\", \"arguments\": {",
-                                           "\"",
-                                           "\\",
-                                           "u00e9",
-                                           "true",
-                                           "-1.5",
-                                           "1",
-                                           "null",
-                                           "<think>",
-                                           "</think>",
-                                           "<",
-                                           "text",
-                                           "\xC3\xA9"};
-  std::mt19937 random(11);
-  for (int round = 0; round < 3000; ++round) {
-    std::string text;
-    for (int n = random() % 14; n >= 0; --n) text += pieces[random() % pieces.size()];
-    const auto form = static_cast<ToolForm>(random() % 7);
-    OutputOptions options = Tools(random() % 4 != 0);
-    options.starts_in_reasoning = random() % 4 == 0;
-    const OutputForms forms = Forms(form, random() % 2 == 0);
-    const Parsed whole = ParsePieces(forms, options, {text});
-    for (int cuts = 0; cuts < 6; ++cuts) {
-      std::vector<std::string_view> parts;
-      for (size_t at = 0; at < text.size();) {
-        const size_t n = 1 + random() % (cuts < 2 ? 2 : 12);
-        parts.push_back(std::string_view(text).substr(at, n));
-        at += n;
-      }
-      ASSERT_EQ(ParsePieces(forms, options, parts), whole) << text;
-    }
-  }
-}
-
-// What is not part of a form comes out: no letter of content between good calls is lost.
-TEST(AnyParser, NothingButFormsIsLost) {
-  const std::vector<std::string> pieces = {"<tool_call>", "</tool_call>", "{",      "}",
-                                           "\"name\"",    "abc",          "<think", ":",
-                                           "\n",          "[TOOL_CALLS]", "\"f\"",  ","};
-  std::mt19937 random(5);
-  const auto bare = [](std::string_view text) {
-    std::string out;
-    for (const char c : text) {
-      if (!IsSpace(c)) out += c;
-    }
-    return out;
-  };
-  int without_calls = 0;
-  for (int round = 0; round < 3000; ++round) {
-    std::string text;
-    for (int n = random() % 10; n >= 0; --n) text += pieces[random() % pieces.size()];
-    for (const ToolForm form : {ToolForm::kHermes, ToolForm::kMistral, ToolForm::kLlama}) {
-      const Parsed p = ParsePieces(Forms(form), Tools(), {text});
-      if (!p.calls.empty()) continue;
-      ++without_calls;
-      EXPECT_EQ(bare(p.content), bare(text));
-    }
-  }
-  EXPECT_GT(without_calls, 1000);
-}
-
-TEST(AnyParser, LongWhiteSpaceIsNotHeldBackForEver) {
-  const std::string text = "a" + std::string(100'000, '\n') + "<tool_call>{\"name\":\"f\"}";
-  const Parsed whole = ParsePieces(Forms(ToolForm::kHermes, true), Tools(), {text});
-  std::vector<std::string_view> bytes;
-  for (size_t i = 0; i < text.size(); ++i) bytes.push_back(std::string_view(text).substr(i, 1));
-  EXPECT_EQ(ParsePieces(Forms(ToolForm::kHermes, true), Tools(), bytes), whole);
-  EXPECT_EQ(whole.calls.size(), 1u);
-  EXPECT_EQ(whole.content.size(), 1 + 100'000 - kMaxHeldSpace);
-}
-
-TEST(OutputForms, ChosenFromTheTemplate) {
-  const auto form = [](const char* source) {
-    const auto forms = ChooseOutputForms("auto", "auto", source);
-    EXPECT_TRUE(forms);
-    return forms->tools;
-  };
-  EXPECT_EQ(form("{{ '<tool_call>' }}"), ToolForm::kHermes);
-  EXPECT_EQ(form("{{ '<tool_call><function=' }}"), ToolForm::kNone);
-  EXPECT_EQ(form("[TOOL_CALLS] ["), ToolForm::kMistral);
-  EXPECT_EQ(form("[TOOL_CALLS]x[ARGS]"), ToolForm::kMistralArgs);
-  EXPECT_EQ(form("<|start_header_id|> \"parameters\": "), ToolForm::kLlama);
-  EXPECT_EQ(form("<｜tool▁call▁begin｜>```json"), ToolForm::kDeepseek);
-  EXPECT_EQ(form("<｜tool▁call▁begin｜>"), ToolForm::kDeepseekBare);
-  EXPECT_EQ(form("nothing"), ToolForm::kNone);
-  EXPECT_EQ(ChooseOutputForms("hermes", "auto", "")->tools, ToolForm::kHermes);
-  EXPECT_EQ(ChooseOutputForms("none", "auto", "<tool_call>")->tools, ToolForm::kNone);
-  EXPECT_TRUE(ChooseOutputForms("auto", "auto", "split('</think>')")->reasons());
-  EXPECT_EQ(ChooseOutputForms("auto", "auto", "[/THINK]")->think_open, "[THINK]");
-  EXPECT_FALSE(ChooseOutputForms("auto", "none", "</think>")->reasons());
-  EXPECT_EQ(ChooseOutputForms("x", "auto", "").error().param, "tool_parser");
-  EXPECT_EQ(ChooseOutputForms("auto", "x", "").error().param, "reasoning_parser");
-}
-
-// What a prompt may end with, the parser understands: with it and the rest a call is whole.
-TEST(OutputForms, OpeningsAreWhatParsersRead) {
-  for (const ToolForm form :
-       {ToolForm::kHermes, ToolForm::kLlama, ToolForm::kMistral, ToolForm::kMistralArgs,
-        ToolForm::kDeepseek, ToolForm::kDeepseekBare}) {
-    const Parsed named = Parse(Forms(form), OpeningOfCall(form, "f") + " {\"a\": 1}");
-    ExpectCalls(named, {{"f", "{\"a\": 1}"}});
-    const std::string full = OpeningOfCall(form, "f"), any = OpeningOfCall(form, "");
-    EXPECT_TRUE(full.starts_with(any)) << full << "\n" << any;
-  }
-}
-
-TEST(OutputForms, IdsAreUnique) {
-  EXPECT_EQ(NewCallId(ToolForm::kMistral).size(), 9u);
-  EXPECT_TRUE(NewCallId(ToolForm::kHermes).starts_with("call_"));
-  std::set<std::string> ids;
-  for (int i = 0; i < 1000; ++i) ids.insert(NewCallId(ToolForm::kHermes));
-  EXPECT_EQ(ids.size(), 1000u);
-}
-
-TEST(JsonScanner, AcceptsWhatAJsonParserAccepts) {
-  const std::vector<std::string> pieces = {"{",     "}",    "[", "]",   ",",  ":",
-                                           "\"a\"", "1",    "-", "0.5", "e3", "true",
-                                           "null",  "fals", " ", "\n",  "\"", "x"};
-  std::mt19937 random(3);
-  int good = 0;
-  for (int round = 0; round < 20'000; ++round) {
-    std::string text = random() % 2 == 0 ? "{\"a\":" : "[";
-    for (int n = random() % 6; n >= 0; --n) text += pieces[random() % pieces.size()];
-    text += text[0] == '{' ? "}" : "]";
-    JsonScanner scanner;
-    std::string out;
-    auto step = JsonScanner::Step::kMore;
-    size_t i = 0;
-    while (i < text.size() && step == JsonScanner::Step::kMore) {
-      step = scanner.Push(text[i], &out);
-      if (step != JsonScanner::Step::kBad) ++i;
-    }
-    const bool whole = step == JsonScanner::Step::kEnd && i == text.size();
-    // Control characters in strings are repaired, so it is the output that must be JSON.
-    if (whole) {
-      ++good;
-      EXPECT_TRUE(nlohmann::json::accept(out)) << text << "\n" << out;
-    } else {
-      EXPECT_FALSE(nlohmann::json::accept(text)) << text;
-    }
-  }
-  EXPECT_GT(good, 500);
-}
-
 }  // namespace
-}  // namespace slipstream
+}  // namespace slipstream::testing

@@ -191,6 +191,18 @@ TEST_F(WireReasoning, W25_StrictFieldsRefusesUnknownOnes) {
   EXPECT_EQ(Chat(ChatBody({{"user", "me"}, {"seed", nullptr}, {"zap", nullptr}})).status, 200);
 }
 
+TEST_F(WireReasoning, W25_FieldsTheTemplateDoesNotKnowAreNamed) {
+  const json tool = {{"type", "function"}, {"function", {{"name", "f"}}}};
+  const json body =
+      ChatBody({{"tools", {tool}}, {"reasoning_effort", "low"}, {"return_token_ids", true}});
+  StartServer();
+  EXPECT_EQ(Chat(body).headers.at("x-slipstream-ignored-fields"), "tools, reasoning_effort");
+  Start("{{ reasoning_effort }}{{ tools | length }}");
+  const WireResponse r = Chat(body);
+  EXPECT_FALSE(r.headers.contains("x-slipstream-ignored-fields"));
+  EXPECT_EQ(r.json()["prompt_token_ids"].size(), std::string("Hi\nlow1").size());
+}
+
 TEST_F(WireReasoning, W25_UnknownFieldsOfMessagesAreNamed) {
   StartServer();
   const json message = {{"role", "assistant"},

@@ -35,6 +35,11 @@ const std::vector<Form>& Forms() {
        "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1, \"}\"]}}\n</tool_call>\n"
        "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>",
        "f\", \"arguments\": {\"a\": 1}}\n</tool_call>", " {\"b\": 2}}\n</tool_call> and more"},
+      {"<tool_call><function=",
+       "<tool_call>\n<function=f>\n<parameter=a>\n[1, \"}\"]\n</parameter>\n</function>\n"
+       "</tool_call>\n<tool_call>\n<function=g>\n</function>\n</tool_call>",
+       "f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>",
+       "<parameter=b>\n2\n</parameter>\n</function>\n</tool_call> and more"},
       {"<|python_tag|>",
        "{\"name\": \"f\", \"parameters\": {\"a\": [1, \"}\"]}}; {\"name\": \"g\", \"parameters\": "
        "{}}",
@@ -261,9 +266,27 @@ TEST_F(WireTools, EachChoiceHasItsCalls) {
 }
 
 TEST_F(WireTools, IdsSuitMistralTemplates) {
-  Start("[TOOL_CALLS]", Forms()[2].says);
+  Start("[TOOL_CALLS]", Forms()[3].says);
   for (const json& call : Choice(ToolBody())["message"]["tool_calls"]) {
     EXPECT_EQ(call["id"].get<std::string>().size(), 9u);
+  }
+}
+
+TEST_F(WireTools, SchemasTellTextFromNumbers) {
+  Start("<tool_call><function=",
+        "<function=f><parameter=s>\n5\n</parameter><parameter=n>5</parameter></function>");
+  json f = Function("f");
+  f["function"]["parameters"]["properties"] = {{"s", {{"type", "string"}}},
+                                               {"n", {{"type", "integer"}}}};
+  const json body = ToolBody({{"tools", {f}}});
+  EXPECT_EQ(Choice(body)["message"]["tool_calls"][0]["function"]["arguments"],
+            "{\"s\": \"5\", \"n\": 5}");
+  EXPECT_EQ(Join(body).calls[0]["function"]["arguments"], "{\"s\": \"5\", \"n\": 5}");
+  for (const json& odd : {json(5), json{{"properties", {{"s", "x"}}}}, json{{"properties", 5}}}) {
+    f["function"]["parameters"] = odd;
+    EXPECT_EQ(
+        Choice(ToolBody({{"tools", {f}}}))["message"]["tool_calls"][0]["function"]["arguments"],
+        "{\"s\": 5, \"n\": 5}");
   }
 }
 

@@ -9,6 +9,7 @@
 #include "server/openai/chat_render.h"
 #include "server/openai/common_params.h"
 #include "server/openai/routes.h"
+#include "tokenizer/chat_template.h"
 
 namespace slipstream {
 namespace {
@@ -74,6 +75,20 @@ struct ParsedChat {
   ChatAnswerOptions answer;
 };
 
+// What has an effect only where the model's template knows it; elsewhere it is an ignored field.
+void ReadTemplateFields(const Service& service, FieldReader& reader, ChatInput* input) {
+  if (service.chat_template() == nullptr) return;
+  const std::string& source = service.chat_template()->source();
+  const auto knows = [&](const char* name) { return source.find(name) != std::string::npos; };
+  if (knows("reasoning_effort")) {
+    const auto effort = reader.String("reasoning_effort");
+    if (effort && !input->extra.contains("reasoning_effort")) {
+      input->extra["reasoning_effort"] = *effort;
+    }
+  }
+  if (!input->tools.is_null() && !knows("tools")) input->ignored_fields.emplace_back("tools");
+}
+
 // Special tokens that mark calls and reasoning are text for the parser; others stay hidden.
 void ShowMarkers(const Tokenizer& tokenizer, const ChatAnswerOptions& answer,
                  GenerateRequest* request) {
@@ -111,11 +126,16 @@ Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
   SLIP_RETURN_IF_ERROR(reader.status());
   SLIP_RETURN_IF_ERROR(CheckModel(service, parsed.options.model));
   SLIP_ASSIGN_OR_RETURN(ChatInput input, ReadChatInput(reader));
+  ReadTemplateFields(service, reader, &input);
+  SLIP_RETURN_IF_ERROR(reader.status());
   parsed.options.ignored_fields.insert(parsed.options.ignored_fields.end(),
                                        input.ignored_fields.begin(), input.ignored_fields.end());
   SLIP_RETURN_IF_ERROR(TakeUnreadFields(service, reader, &parsed.options));
   SLIP_RETURN_IF_ERROR(ForceCall(input, forms, &start, &parsed.request));
   parsed.answer.tools = input.tool_choice;
+  if (forms.tools == ToolForm::kQwenXml) {
+    parsed.answer.schemas = std::make_shared<const Json>(input.tools);
+  }
   parsed.answer.opening = start.opening;
   ShowMarkers(*service.tokenizer(), parsed.answer, &parsed.request);
   AddPrompt(service, std::move(input), std::move(start), &parsed);

@@ -40,10 +40,15 @@ void ChatResponder::Parse(Choice* choice, const ChoiceDelta& delta) {
   const bool has_tools =
       answer_.tools.mode != Mode::kNone && answer_.forms.tools != ToolForm::kNone;
   if (delta.first && (has_tools || answer_.forms.reasons())) {
+    const auto is_text = [schemas = answer_.schemas](const std::string& function,
+                                                     const std::string& parameter) {
+      return schemas != nullptr && TakesText(*schemas, function, parameter);
+    };
     choice->parser = MakeOutputParser(
         answer_.forms, {.tools = has_tools,
                         .names = answer_.tools.names,
                         .parallel = answer_.tools.parallel && answer_.tools.mode != Mode::kNamed,
+                        .is_text = is_text,
                         .starts_in_reasoning = *answer_.starts_in_reasoning});
     choice->parser->Feed(answer_.opening, &events_);
   }
@@ -56,11 +61,12 @@ void ChatResponder::Parse(Choice* choice, const ChoiceDelta& delta) {
   parser.Feed(delta.text, &events_);
   if (delta.token != nullptr && (reasoned || parser.in_reasoning())) ++num_reasoning_tokens_;
   if (delta.finish != FinishReason::kNone) parser.Finish(&events_);
+  bool called = !choice->calls.empty();
   std::erase_if(events_.list(), [&](const OutputEvent& event) {
+    called |= event.kind == Kind::kCallBegin;
     // A named function is all that was asked for.
     return (event.kind == Kind::kReasoning && !answer_.include_reasoning) ||
-           (event.kind == Kind::kContent && answer_.tools.mode == Mode::kNamed &&
-            !choice->calls.empty());
+           (event.kind == Kind::kContent && answer_.tools.mode == Mode::kNamed && called);
   });
   for (const OutputEvent& event : events_.list()) {
     if (event.kind == Kind::kCallBegin) {

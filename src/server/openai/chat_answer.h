@@ -16,8 +16,9 @@ namespace slipstream {
 struct ChatAnswerOptions {
   OutputForms forms;
   ToolChoice tools;
-  std::string opening;            // of a call, which the prompt ends with
-  bool include_reasoning = true;  // false: it is counted and dropped
+  std::shared_ptr<const Json> schemas;  // the tools as the client sent them
+  std::string opening;                  // of a call, which the prompt ends with
+  bool include_reasoning = true;        // false: it is counted and dropped
   // Set by the tokenizer thread before anything is delivered.
   std::shared_ptr<const bool> starts_in_reasoning;
 };

@@ -54,7 +54,26 @@ Status ReadChoice(const Json& choice, ToolChoice* out) {
   return {};
 }
 
+// The member `name` of an object; null for anything else.
+const Json* Member(const Json* object, const std::string& name) {
+  if (object == nullptr || !object->is_object()) return nullptr;
+  const auto found = object->find(name);
+  return found != object->end() ? &*found : nullptr;
+}
+
 }  // namespace
+
+bool TakesText(const Json& tools, const std::string& function, const std::string& parameter) {
+  for (const Json& tool : tools) {
+    const Json* called = Member(&tool, "function");
+    const Json* name = Member(called, "name");
+    if (name == nullptr || *name != function) continue;
+    const Json* schema = Member(Member(Member(called, "parameters"), "properties"), parameter);
+    const Json* type = Member(schema, "type");
+    return type != nullptr && *type == "string";
+  }
+  return false;
+}
 
 Status ReadTools(FieldReader& reader, ChatInput* input) {
   const Json* tools = reader.Array("tools");

@@ -25,4 +25,7 @@ struct ToolChoice {
 // Fills `tools` and `tool_choice`; with tool_choice "none" the template sees no tools.
 Status ReadTools(FieldReader& reader, ChatInput* input);
 
+// Whether the schema of `function` says that `parameter` is a string.
+bool TakesText(const Json& tools, const std::string& function, const std::string& parameter);
+
 }  // namespace slipstream

@@ -167,7 +167,8 @@ Status TakeUnreadFields(const Service& service, const FieldReader& reader,
   if (!service.config().strict_fields || options->ignored_fields.empty()) return {};
   const std::string& name = options->ignored_fields.front();
   return InvalidArgument(
-      fmt::format("{} is not a field this server knows; it refuses such fields", Clip(name, 128)),
+      fmt::format("{} has no effect on this server, which was told to refuse such fields",
+                  Clip(name, 128)),
       name);
 }
 

@@ -32,7 +32,7 @@ void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateReque
 // kNotFound when the server does not serve the name.
 Status CheckModel(const Service& service, const std::string& name);
 
-// Notes the fields nobody has read, or refuses them where the server is strict.
+// Notes the fields that nobody has read, or refuses them where the server is strict.
 Status TakeUnreadFields(const Service& service, const FieldReader& reader,
                         ResponseOptions* options);
 

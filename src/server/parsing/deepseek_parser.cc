@@ -36,7 +36,9 @@ class DeepseekParser final : public JsonCallParser {
       case Phase::kBetween:
         return StepBetween(out);
       case Phase::kHeader:
-        return StepUntil(deepseek::kSeparator, Phase::kAfterHeader);
+        if (!TakeUntil(deepseek::kSeparator, &text_)) return false;
+        phase_ = Phase::kAfterHeader;
+        return true;
       case Phase::kAfterHeader:
         if (Rest().empty()) return false;
         // A function may be called "function": what follows tells.
@@ -45,7 +47,9 @@ class DeepseekParser final : public JsonCallParser {
         phase_ = Phase::kName;
         return true;
       case Phase::kName:
-        return StepUntil("\n", Phase::kFence);
+        if (!TakeUntil("\n", &text_)) return false;
+        phase_ = Phase::kFence;
+        return true;
       case Phase::kFence:
         SkipSpace();
         if (TakeLiteral(kFenceOpen) == Match::kMore) return false;
@@ -93,19 +97,6 @@ class DeepseekParser final : public JsonCallParser {
     } else {
       GiveBack(out);
     }
-    return true;
-  }
-
-  // Collects text_ up to `end`, which is taken.
-  bool StepUntil(std::string_view end, Phase next) {
-    const size_t found = Rest().find(end);
-    const bool ended = found != std::string_view::npos;
-    const size_t n = ended ? found : Rest().size() - PartialMarkerAtEnd(Rest(), end);
-    text_ += Rest().substr(0, n);
-    Take(n);
-    if (!ended) return false;
-    Take(end.size());
-    phase_ = next;
     return true;
   }
 

@@ -27,6 +27,7 @@ ToolForm ToolFormOf(const std::string& parser, std::string_view source) {
   const auto has = [&](std::string_view text) { return source.find(text) != source.npos; };
   const bool automatic = parser == "auto";
   if (parser == "hermes") return ToolForm::kHermes;
+  if (parser == "qwen3_coder") return ToolForm::kQwenXml;
   if (parser == "llama") return ToolForm::kLlama;
   if (parser == "deepseek_v3.1") return ToolForm::kDeepseekBare;
   if (parser == "deepseek" || (automatic && has(deepseek::kCallBegin))) {
@@ -36,7 +37,8 @@ ToolForm ToolFormOf(const std::string& parser, std::string_view source) {
     return has("[ARGS]") ? ToolForm::kMistralArgs : ToolForm::kMistral;
   }
   if (!automatic) return ToolForm::kNone;
-  if (has("<tool_call>") && !has("<function=")) return ToolForm::kHermes;
+  if (has("<function=")) return ToolForm::kQwenXml;
+  if (has("<tool_call>")) return ToolForm::kHermes;
   if (has("<|python_tag|>") || (has("<|start_header_id|>") && has("\"parameters\""))) {
     return ToolForm::kLlama;
   }
@@ -61,6 +63,8 @@ std::string_view NameOf(ToolForm form) {
   switch (form) {
     case ToolForm::kHermes:
       return "hermes";
+    case ToolForm::kQwenXml:
+      return "qwen3_coder";
     case ToolForm::kLlama:
       return "llama";
     case ToolForm::kMistral:
@@ -98,7 +102,8 @@ Result<OutputForms> ChooseOutputForms(const std::string& tool_parser,
 }
 
 std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputOptions options) {
-  ToolParserOptions tool_options{std::move(options.names), options.parallel};
+  ToolParserOptions tool_options{std::move(options.names), options.parallel,
+                                 std::move(options.is_text)};
   std::unique_ptr<OutputParser> parser;
   switch (options.tools ? forms.tools : ToolForm::kNone) {
     case ToolForm::kNone:
@@ -106,6 +111,9 @@ std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputO
       break;
     case ToolForm::kHermes:
       parser = MakeHermesParser(std::move(tool_options));
+      break;
+    case ToolForm::kQwenXml:
+      parser = MakeQwenXmlParser(std::move(tool_options));
       break;
     case ToolForm::kLlama:
       parser = MakeLlamaParser(std::move(tool_options));
@@ -136,6 +144,8 @@ std::string OpeningOfCall(ToolForm form, const std::string& name) {
       break;
     case ToolForm::kHermes:
       return "<tool_call>\n" + object("arguments");
+    case ToolForm::kQwenXml:
+      return "<tool_call>\n<function=" + (name.empty() ? name : name + ">\n");
     case ToolForm::kLlama:
       return object("parameters");
     case ToolForm::kMistral:
@@ -158,6 +168,7 @@ std::string OpeningOfCall(ToolForm form, const std::string& name) {
 std::string_view EndOfCall(ToolForm form) {
   switch (form) {
     case ToolForm::kHermes:
+    case ToolForm::kQwenXml:
       return "</tool_call>";
     case ToolForm::kDeepseek:
     case ToolForm::kDeepseekBare:
@@ -183,6 +194,7 @@ std::vector<std::string> MarkersOf(const OutputForms& forms, bool tools) {
     case ToolForm::kNone:
       break;
     case ToolForm::kHermes:
+    case ToolForm::kQwenXml:
       add({"<tool_call>", "</tool_call>"});
       break;
     case ToolForm::kLlama:

@@ -3,11 +3,13 @@
 //
 // "auto" reads the model's chat template, since it is there that calls and reasoning of earlier
 // turns are written in the form the model was trained on:
-//   <｜tool▁call▁begin｜> deepseek, [TOOL_CALLS] mistral, <tool_call> hermes (but not where the
-//   template also has <function=, which is another form), <|python_tag|> or <|start_header_id|>
-//   together with "parameters" llama; </think> think, [/THINK] mistral.
+//   <｜tool▁call▁begin｜> deepseek, [TOOL_CALLS] mistral, <function= qwen3_coder, <tool_call>
+//   hermes,
+//   <|python_tag|> or <|start_header_id|> together with "parameters" llama; </think> think,
+//   [/THINK] mistral.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,7 +20,16 @@
 
 namespace slipstream {
 
-enum class ToolForm { kNone, kHermes, kLlama, kMistral, kMistralArgs, kDeepseek, kDeepseekBare };
+enum class ToolForm {
+  kNone,
+  kHermes,
+  kQwenXml,
+  kLlama,
+  kMistral,
+  kMistralArgs,
+  kDeepseek,
+  kDeepseekBare
+};
 
 struct OutputForms {
   ToolForm tools = ToolForm::kNone;
@@ -31,8 +42,8 @@ struct OutputForms {
 std::string_view NameOf(ToolForm form);
 
 // Names of settings, for help texts and errors.
-inline constexpr const char* kToolParsers[] = {"auto",    "none",     "hermes",       "llama",
-                                               "mistral", "deepseek", "deepseek_v3.1"};
+inline constexpr const char* kToolParsers[] = {"auto",  "none",    "hermes",   "qwen3_coder",
+                                               "llama", "mistral", "deepseek", "deepseek_v3.1"};
 inline constexpr const char* kReasoningParsers[] = {"auto", "none", "think", "mistral"};
 
 // kInvalidArgument for names that are not among the above.
@@ -41,9 +52,11 @@ Result<OutputForms> ChooseOutputForms(const std::string& tool_parser,
                                       std::string_view chat_template);
 
 struct OutputOptions {
-  bool tools = false;              // look for calls
+  bool tools = false;                   // look for calls
   std::vector<std::string> names = {};  // of the request's functions
   bool parallel = true;                 // false: calls after the first are dropped
+  // Whether a function's parameter takes text; null: unknown.
+  std::function<bool(const std::string& function, const std::string& parameter)> is_text = nullptr;
   bool starts_in_reasoning = false;
 };
 std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputOptions options);

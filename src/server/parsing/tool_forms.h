@@ -10,6 +10,11 @@ namespace slipstream {
 // <tool_call>{"name": "f", "arguments": {...}}</tool_call>: Hermes, Qwen 2.5 and 3 and others.
 std::unique_ptr<OutputParser> MakeHermesParser(ToolParserOptions options);
 
+// <tool_call><function=f><parameter=a>text</parameter></function></tool_call>: Qwen3-Coder and
+// others. Values become JSON strings where the parameter takes text or the value is no JSON, else
+// they are taken as JSON.
+std::unique_ptr<OutputParser> MakeQwenXmlParser(ToolParserOptions options);
+
 // An answer that is {"name": "f", "parameters": {...}} with the name of a known function, more
 // calls after ";"; or any such object after <|python_tag|>: Llama 3.1 to 3.3.
 std::unique_ptr<OutputParser> MakeLlamaParser(ToolParserOptions options);

@@ -76,6 +76,15 @@ ToolParser::Match ToolParser::TakeLiteral(std::string_view literal) {
   return literal.starts_with(rest) ? Match::kMore : Match::kNo;
 }
 
+bool ToolParser::TakeUntil(std::string_view end, std::string* text) {
+  const size_t found = Rest().find(end);
+  const bool ended = found != std::string_view::npos;
+  const size_t n = ended ? found : Rest().size() - PartialMarkerAtEnd(Rest(), end);
+  text->append(Rest().substr(0, n));
+  Take(n + (ended ? end.size() : 0));
+  return ended;
+}
+
 void ToolParser::EnterCall() {
   in_call_ = true;
   call_begun_ = false;

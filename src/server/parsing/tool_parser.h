@@ -17,6 +17,8 @@ namespace slipstream {
 struct ToolParserOptions {
   std::vector<std::string> names;  // of the request's functions
   bool parallel = true;            // false: calls after the first are dropped
+  // Whether a parameter of a function takes text, for forms that do not quote it; null: unknown.
+  std::function<bool(const std::string& function, const std::string& parameter)> is_text;
 };
 
 class ToolParser : public OutputParser {
@@ -44,6 +46,8 @@ class ToolParser : public OutputParser {
   void SkipSpace();
   // Takes `literal` if it comes next.
   Match TakeLiteral(std::string_view literal);
+  // Takes text up to `end` and appends it to `text`; true when `end` came, which is taken too.
+  bool TakeUntil(std::string_view end, std::string* text);
 
   void EnterCall();
   void BeginCall(const std::string& name, OutputEvents* out);

@@ -172,6 +172,9 @@ class Backend {
     return StepRows{static_cast<int64_t>(arrays.token_ids.size()),
                     static_cast<int64_t>(arrays.logit_rows.size())};
   }
+  // Numbers of single queries whose steps are worth issuing once before requests come, because they
+  // will be replayed; empty where nothing is.
+  virtual std::vector<int> RecordedRows() const { return {}; }
   // Issues the ops of the step begun last. `ops` calls ops of this backend and nothing else; a
   // device may record them once and replay them for later steps with the same StepRows, in which
   // case it does not call `ops`. REQUIRES: equal StepRows mean equal ops on equal memory.
@@ -232,14 +235,15 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads);
 
 // How a product of few tokens runs ahead of what it waits for: its ring of weights in half or all
 // of an SM's shared memory, and whether the kernel after it may start as soon as it has.
-enum class WeightsAhead : uint8_t { kHalf, kFull, kHalfEarly, kFullEarly };
+// kAuto: all of it, and early where a step has so few tokens that the launches dominate.
+enum class WeightsAhead : uint8_t { kAuto, kHalf, kFull, kHalfEarly, kFullEarly };
 
 struct CudaOptions {
   int device = 0;
   DType activation_dtype = DType::kBF16;  // or kF16
   bool graphs = true;                     // replay recorded decode steps
   bool dependent_launch = true;           // let a kernel start while the one before it ends
-  WeightsAhead weights_ahead = WeightsAhead::kFull;
+  WeightsAhead weights_ahead = WeightsAhead::kAuto;
   bool f32_residual = true;  // else in activation_dtype
 };
 // Fails with words where this build, the machine or the driver has no sm_90 device.

@@ -34,7 +34,7 @@ struct EngineConfig {
 struct RuntimeConfig {
   int num_threads = 0;            // CPU backend, to the processors there are; 0: one per core
   std::string kv_dtype = "auto";  // auto, f32, bf16, f16; auto: f32 on the CPU, else dtype
-  std::string device = "cpu";     // cpu or cuda
+  std::string device = "auto";    // cpu, cuda, or auto: a Hopper GPU if there is one
   int cuda_device = 0;            // which GPU
   std::string dtype = "bf16";     // of weights and activations on a GPU: bf16 or f16
   // Switches of the CUDA backend that the ablation tables turn; on is faster.
@@ -42,7 +42,7 @@ struct RuntimeConfig {
   bool dependent_launch = true;  // kernels start loading weights while the one before them ends
   // Products of few tokens: ring of weights in half or all of shared memory; early: the kernel
   // after them may start as soon as they have.
-  std::string weights_ahead = "full";  // half, full, half_early, full_early
+  std::string weights_ahead = "auto";  // auto, half, full, half_early, full_early
   bool f32_residual = true;            // residual stream in float32; off: in dtype, a little faster
 };
 

@@ -1,9 +1,11 @@
 #include "runtime/local_executor.h"
 
+#include <algorithm>
 #include <deque>
 #include <string>
 #include <utility>
 
+#include "backend/devices.h"
 #include "runtime/model_runner.h"
 
 namespace slipstream {
@@ -49,11 +51,22 @@ class RunnerExecutor final : public LocalExecutor {
   std::deque<Status> results_;  // of the steps to collect
 };
 
+bool HasHopper() {
+  const auto devices = ListCudaDevices();
+  return devices && std::any_of(devices->begin(), devices->end(), [](const Device& device) {
+           return device.detail.starts_with("sm_90");
+         });
+}
+
 Result<std::unique_ptr<Backend>> MakeBackend(const RuntimeConfig& runtime) {
-  if (runtime.device == "cpu") return MakeCpuBackend(runtime.num_threads);
-  if (runtime.device != "cuda") {
+  const bool choose = runtime.device == "auto";
+  if (runtime.device == "cpu" || (choose && !HasHopper())) {
+    return MakeCpuBackend(runtime.num_threads);
+  }
+  if (!choose && runtime.device != "cuda") {
     return Fail(ErrorCode::kUnimplemented,
-                "device \"" + runtime.device + "\" is unknown; there are cpu and cuda", "device");
+                "device \"" + runtime.device + "\" is unknown; there are auto, cpu and cuda",
+                "device");
   }
   CudaOptions options;
   options.device = runtime.cuda_device;
@@ -63,7 +76,8 @@ Result<std::unique_ptr<Backend>> MakeBackend(const RuntimeConfig& runtime) {
   options.weights_ahead = runtime.weights_ahead == "half"         ? WeightsAhead::kHalf
                           : runtime.weights_ahead == "half_early" ? WeightsAhead::kHalfEarly
                           : runtime.weights_ahead == "full_early" ? WeightsAhead::kFullEarly
-                                                                  : WeightsAhead::kFull;
+                          : runtime.weights_ahead == "full"       ? WeightsAhead::kFull
+                                                                  : WeightsAhead::kAuto;
   options.f32_residual = runtime.f32_residual;
   return MakeCudaBackend(options);
 }

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "runtime/memory_budget.h"
 
 namespace slipstream {
@@ -99,7 +101,48 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
   out->token_ids_.reserve(engine.max_batch_tokens);
   out->logit_rows_.reserve(engine.max_batch_tokens);
   out->row_index_.resize(engine.max_batch_tokens);
+  SLIP_RETURN_IF_ERROR(out->WarmUp());
   return out;
+}
+
+// A step whose keys and values are not kept: slot -1 writes nowhere.
+Status ModelRunner::RunUnseen(int num_seqs, int queries) {
+  const int num_tokens = num_seqs * queries;
+  const int max_blocks = (queries + info_.block_size_tokens - 1) / info_.block_size_tokens;
+  const std::vector<int32_t> token_ids(num_tokens, 0), kv_len(num_seqs, queries);
+  const std::vector<int32_t> tables(static_cast<size_t>(num_seqs) * max_blocks, 0);
+  const std::vector<int64_t> slots(num_tokens, -1);
+  std::vector<int32_t> positions, query_start, logit_rows;
+  for (int s = 0; s < num_seqs; ++s) {
+    query_start.push_back(s * queries);
+    for (int i = 0; i < queries; ++i) positions.push_back(i);
+    logit_rows.push_back((s + 1) * queries - 1);
+  }
+  query_start.push_back(num_tokens);
+  const ModelInput step{.token_ids = token_ids,
+                        .batch = {.num_seqs = num_seqs,
+                                  .num_tokens = num_tokens,
+                                  .query_start = query_start.data(),
+                                  .kv_len = kv_len.data(),
+                                  .block_tables = tables.data(),
+                                  .max_blocks = max_blocks,
+                                  .positions = positions.data(),
+                                  .slot_ids = slots.data()},
+                        .logit_rows = logit_rows};
+  SLIP_RETURN_IF_ERROR(model_->Forward(step, kv_->layers()));
+  return backend_->Synchronize();
+}
+
+Status ModelRunner::WarmUp() {
+  const std::vector<int> recorded = backend_->RecordedRows();
+  if (recorded.empty()) return {};
+  const int64_t begin_us = NowUs();
+  const int64_t prompt = std::min<int64_t>(info_.max_batch_tokens, info_.max_model_len);
+  SLIP_RETURN_IF_ERROR(RunUnseen(1, static_cast<int>(prompt)));
+  for (const int num_seqs : recorded) SLIP_RETURN_IF_ERROR(RunUnseen(num_seqs, 1));
+  LogInfo("recorded {} sizes of decode steps in {:.2f} s", recorded.size(),
+          static_cast<double>(NowUs() - begin_us) * 1e-6);
+  return {};
 }
 
 Status ModelRunner::CheckSequence(const ForwardInput& input, int seq) const {

@@ -64,7 +64,7 @@ std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
        0,
        0,
        {"auto", "f32", "bf16", "f16"}},
-      {"runtime", "device", "Where the model runs", &c->device, 0, 0, {"cpu", "cuda"}},
+      {"runtime", "device", "Where the model runs", &c->device, 0, 0, {"auto", "cpu", "cuda"}},
       {"runtime", "cuda_device", "Which GPU, by its number in `slipstream devices`",
        &c->cuda_device, 0, 63},
       {"runtime",
@@ -83,7 +83,7 @@ std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
        &c->weights_ahead,
        0,
        0,
-       {"half", "full", "half_early", "full_early"}},
+       {"auto", "half", "full", "half_early", "full_early"}},
       {"runtime", "f32_residual", "Keep the residual stream in float32 on a GPU", &c->f32_residual},
   };
 }

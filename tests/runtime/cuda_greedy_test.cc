@@ -120,7 +120,7 @@ TEST_P(CudaGreedyTest, AgreesWithFloat32OnTheCpu) {
       1,   9690, 198, 2683, 359,   253,  5356, 5646, 11173, 3365, 3511, 308,  34519,
       28,  7018, 411, 407,  19712, 8182, 2,    198,  1,     4093, 198,  1780, 314,
       260, 3575, 282, 4649, 47,    2,    198,  1,    520,   9531, 198};
-  const auto cpu = MakeExecutor(exact, {});
+  const auto cpu = MakeExecutor(exact, {.device = "cpu"});
   const auto gpu = MakeExecutor(**checkpoint, {.device = "cuda", .dtype = GetParam()});
   ASSERT_TRUE(cpu && gpu);
   const auto want = Choices(*cpu, prompt, nullptr);

@@ -17,7 +17,7 @@ constexpr int kBlocks = 16;
 std::unique_ptr<LocalExecutor> MakeExecutor(const Checkpoint& checkpoint) {
   const EngineConfig engine{
       .num_blocks = kBlocks, .max_num_seqs = 2, .max_batch_tokens = 64, .max_model_len = 256};
-  auto out = MakeLocalExecutor(checkpoint, engine, {.num_threads = 2});
+  auto out = MakeLocalExecutor(checkpoint, engine, {.num_threads = 2, .device = "cpu"});
   EXPECT_TRUE(out) << (out ? "" : out.error().message);
   return out ? std::move(*out) : nullptr;
 }

@@ -43,6 +43,7 @@ class CudaBackend final : public Backend {
 
   Status ReserveStep(const StepLimits& limits, const ModelShape& shape) override;
   Result<StepRows> BeginStep(const StepArrays& arrays) override;
+  std::vector<int> RecordedRows() const override;
   Status IssueStep(const std::function<void()>& ops) override;
 
   Result<std::unique_ptr<Linear>> MakeLinear(std::span<const WeightView> parts,

@@ -56,8 +56,16 @@ Result<std::unique_ptr<StepInputs>> StepInputs::Make(const StepLimits& limits,
 
 // Few sizes, none far over what is asked for: a row more costs little, a graph more costs time.
 int64_t StepInputs::RoundUp(int64_t rows) const {
-  const int64_t step = rows <= 2 ? 1 : rows <= 4 ? 2 : rows <= 8 ? 4 : rows <= 64 ? 8 : 16;
+  const int64_t step = rows <= 2 ? 1 : rows <= 4 ? 2 : rows <= 8 ? 4 : rows <= 64 ? 8 : 32;
   return std::min<int64_t>((rows + step - 1) / step * step, limits_.max_seqs);
+}
+
+std::vector<int> StepInputs::RecordedRows() const {
+  std::vector<int> out;
+  for (int64_t rows = 1; rows <= limits_.max_seqs; rows = RoundUp(rows) + 1) {
+    out.push_back(static_cast<int>(RoundUp(rows)));
+  }
+  return out;
 }
 
 // Sets the offsets of the arrays; a function of its arguments alone. Returns the bytes in use.

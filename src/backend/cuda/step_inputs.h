@@ -26,6 +26,8 @@ class StepInputs {
   // Packs and copies. `graphs`: round the rows of a step of single queries up.
   Status Begin(const StepArrays& arrays, bool graphs, cudaStream_t stream);
 
+  // Every number of rows that steps of single queries are rounded to.
+  std::vector<int> RecordedRows() const;
   const StepRows& rows() const { return rows_; }
   bool recordable() const { return recordable_; }  // single queries, every row's logits wanted
 

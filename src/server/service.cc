@@ -15,7 +15,8 @@ namespace {
 
 // Server::Start has checked the names.
 OutputForms FormsOf(const ServerConfig& config, const ChatTemplate* chat_template) {
-  const std::string_view source = chat_template != nullptr ? chat_template->source() : "";
+  std::string_view source;
+  if (chat_template != nullptr) source = chat_template->source();
   return ChooseOutputForms(config.tool_parser, config.reasoning_parser, source)
       .value_or(OutputForms());
 }

@@ -224,6 +224,26 @@ TEST(DeepseekParser, BrokenTextIsContent) {
       {{"f", "{oops}"}}, "x");
 }
 
+TEST(AnyToolParser, OtherNamesAreContentWhereOnlyKnownOnesCount) {
+  OutputOptions known = Tools();
+  known.known_names_only = true;
+  const std::vector<std::pair<ToolForm, std::string>> texts = {
+      {ToolForm::kHermes, "<tool_call>{\"name\": \"zzz\", \"arguments\": {}}</tool_call>"},
+      {ToolForm::kHermes, "<tool_call>{\"arguments\": {}, \"name\": \"zzz\"}</tool_call>"},
+      {ToolForm::kQwenXml, "<tool_call><function=zzz></function></tool_call>"},
+      {ToolForm::kLlama, "<|python_tag|>{\"name\": \"zzz\", \"parameters\": {}}"},
+      {ToolForm::kMistral, "[TOOL_CALLS] [{\"name\": \"zzz\", \"arguments\": {}}]"},
+      {ToolForm::kMistralArgs, "[TOOL_CALLS]zzz[ARGS]{}"},
+      {ToolForm::kDeepseekBare, "<｜tool▁call▁begin｜>zzz<｜tool▁sep｜>{}<｜tool▁call▁end｜>"}};
+  for (const auto& [form, text] : texts) {
+    ExpectCalls(Parse(Forms(form), text, known), {}, text);
+    EXPECT_EQ(Parse(Forms(form), text).calls.size(), 1u) << text;
+    std::string good = text;
+    good.replace(good.find("zzz"), 3, "f");
+    EXPECT_EQ(Parse(Forms(form), good, known).calls.size(), 1u) << good;
+  }
+}
+
 TEST(ReasoningParser, SplitsAndTrims) {
   const OutputForms think = Forms(ToolForm::kHermes, true);
   const auto expect = [&](const char* text, bool inside, const char* reasoning,

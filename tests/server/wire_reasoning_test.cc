@@ -125,7 +125,7 @@ TEST_F(WireReasoning, BudgetNeedsReasoning) {
 }
 
 TEST_F(WireReasoning, ForcedCallsComeAfterReasoning) {
-  Say("{\"a\":1}}</tool_call>");
+  Say("\"a\":1}}</tool_call>");
   Start("{# <tool_call> #}<think>\n");
   const json tool = {{"type", "function"}, {"function", {{"name", "f"}}}};
   const json message =

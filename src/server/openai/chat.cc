@@ -62,9 +62,13 @@ Status ForceCall(const ChatInput& input, const OutputForms& forms, AnswerStart* 
   if (!input.add_generation_prompt) {
     return InvalidArgument("a forced tool_choice needs add_generation_prompt", "tool_choice");
   }
-  start->opening = OpeningOfCall(forms.tools, choice.name);
+  // Of a single function the name is known, too.
+  const bool is_named = choice.mode == ToolChoice::Mode::kNamed;
+  start->opening = OpeningOfCall(forms.tools, is_named                   ? choice.name
+                                              : choice.names.size() == 1 ? choice.names[0]
+                                                                         : "");
   const std::string_view end = EndOfCall(forms.tools);
-  const bool single = choice.mode == ToolChoice::Mode::kNamed || !choice.parallel;
+  const bool single = is_named || !choice.parallel;
   if (single && !end.empty()) request->stop.emplace_back(end);
   return {};
 }

@@ -47,6 +47,7 @@ void ChatResponder::Parse(Choice* choice, const ChoiceDelta& delta) {
     choice->parser = MakeOutputParser(
         answer_.forms, {.tools = has_tools,
                         .names = answer_.tools.names,
+                        .known_names_only = answer_.tools.forced(),
                         .parallel = answer_.tools.parallel && answer_.tools.mode != Mode::kNamed,
                         .is_text = is_text,
                         .starts_in_reasoning = *answer_.starts_in_reasoning});
@@ -85,13 +86,9 @@ Status ChatResponder::VerifyCalls(const Choice& choice, FinishReason finish) con
   const ToolChoice& tools = answer_.tools;
   if (!tools.forced() || finish == FinishReason::kLength) return {};
   if (choice.calls.empty()) {
-    return Internal("the model wrote no tool call although tool_choice asks for one");
+    return Internal("the model wrote no call of a tool it has although tool_choice asks for one");
   }
   for (const Call& call : choice.calls) {
-    if (std::find(tools.names.begin(), tools.names.end(), call.name) == tools.names.end()) {
-      return Internal(fmt::format("the model called a function that does not exist: {}",
-                                  Shown(Json(call.name))));
-    }
     if (!IsJsonObject(call.arguments)) {
       return Internal(fmt::format("the model called {} with arguments that are not a JSON object",
                                   Shown(Json(call.name))));

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "server/parsing/tool_forms.h"
 
 namespace slipstream {
@@ -56,11 +54,8 @@ class LlamaParser final : public JsonCallParser {
     if (tag == Match::kYes) {
       OnMarker(0);
     } else if (Rest()[0] == '{') {
-      if (tagged_) {
-        StartObject();
-      } else {
-        StartObject([this](const std::string& name) { return IsKnown(name); });
-      }
+      // An answer in JSON may have a "name" of something else.
+      StartObject(/*known_only=*/!tagged_);
       phase_ = Phase::kJson;
     } else {
       GiveBack(out);
@@ -71,11 +66,6 @@ class LlamaParser final : public JsonCallParser {
   void FinishCall(OutputEvents* out) override {
     if (phase_ == Phase::kJson) FinishJson(out);
     if (phase_ == Phase::kRaw) AddArguments(Rest(), out);
-  }
-
-  // An answer in JSON may have a "name" of something else.
-  bool IsKnown(const std::string& name) const {
-    return std::find(options_.names.begin(), options_.names.end(), name) != options_.names.end();
   }
 
   Phase phase_ = Phase::kStart;

@@ -102,8 +102,8 @@ Result<OutputForms> ChooseOutputForms(const std::string& tool_parser,
 }
 
 std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputOptions options) {
-  ToolParserOptions tool_options{std::move(options.names), options.parallel,
-                                 std::move(options.is_text)};
+  ToolParserOptions tool_options{std::move(options.names), options.known_names_only,
+                                 options.parallel, std::move(options.is_text)};
   std::unique_ptr<OutputParser> parser;
   switch (options.tools ? forms.tools : ToolForm::kNone) {
     case ToolForm::kNone:
@@ -137,7 +137,7 @@ std::string OpeningOfCall(ToolForm form, const std::string& name) {
     std::string out = "{\"name\": \"";
     if (name.empty()) return out;
     AppendJsonEscaped(&out, name);
-    return out + "\", \"" + arguments + "\":";
+    return out + "\", \"" + arguments + "\": {";
   };
   switch (form) {
     case ToolForm::kNone:
@@ -151,7 +151,7 @@ std::string OpeningOfCall(ToolForm form, const std::string& name) {
     case ToolForm::kMistral:
       return "[TOOL_CALLS] [" + object("arguments");
     case ToolForm::kMistralArgs:
-      return "[TOOL_CALLS]" + (name.empty() ? name : name + "[ARGS]");
+      return "[TOOL_CALLS]" + (name.empty() ? name : name + "[ARGS]{");
     case ToolForm::kDeepseek:
     case ToolForm::kDeepseekBare: {
       std::string out;
@@ -159,7 +159,8 @@ std::string OpeningOfCall(ToolForm form, const std::string& name) {
       if (form == ToolForm::kDeepseek) out.append("function").append(deepseek::kSeparator);
       if (name.empty()) return out;
       out += name;
-      return form == ToolForm::kDeepseek ? out + "\n```json\n" : out.append(deepseek::kSeparator);
+      if (form == ToolForm::kDeepseekBare) out.append(deepseek::kSeparator);
+      return out + (form == ToolForm::kDeepseek ? "\n```json\n{" : "{");
     }
   }
   return {};

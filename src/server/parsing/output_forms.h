@@ -54,6 +54,7 @@ Result<OutputForms> ChooseOutputForms(const std::string& tool_parser,
 struct OutputOptions {
   bool tools = false;                   // look for calls
   std::vector<std::string> names = {};  // of the request's functions
+  bool known_names_only = false;        // what calls another function is content
   bool parallel = true;                 // false: calls after the first are dropped
   // Whether a function's parameter takes text; null: unknown.
   std::function<bool(const std::string& function, const std::string& parameter)> is_text = nullptr;
@@ -61,8 +62,8 @@ struct OutputOptions {
 };
 std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputOptions options);
 
-// The beginning of a call of `name`, or of any function if it is empty, as a prompt's last text: it
-// ends where the model's own next token begins. REQUIRES: form is not kNone
+// The beginning of a call of `name` up to the brace of its arguments, or of any function up to its
+// name if `name` is empty, as a prompt's last text. REQUIRES: form is not kNone
 std::string OpeningOfCall(ToolForm form, const std::string& name);
 
 // What ends a call, for generations of a single one; empty if the form has no such text.

@@ -83,7 +83,7 @@ class QwenXmlParser final : public ToolParser {
     name_ += Rest().substr(0, n);
     Take(n);
     if (Rest().empty()) return false;
-    if (Rest()[0] != '>' || name_.empty()) {
+    if (Rest()[0] != '>' || !Accepts(name_)) {
       GiveBack(out);
       return true;
     }

@@ -61,6 +61,10 @@ void ToolParser::Take(size_t num_bytes) {
   at_ += num_bytes;
 }
 
+bool ToolParser::IsKnown(const std::string& name) const {
+  return std::find(options_.names.begin(), options_.names.end(), name) != options_.names.end();
+}
+
 void ToolParser::SkipSpace() {
   size_t n = 0;
   while (n < Rest().size() && IsSpace(Rest()[n])) ++n;
@@ -126,8 +130,10 @@ bool ToolParser::StepRaw(std::string_view end, OutputEvents* out) {
   return ended;
 }
 
-void JsonCallParser::StartObject(std::function<bool(const std::string&)> accepts) {
-  object_ = CallObject(std::move(accepts));
+void JsonCallParser::StartObject(bool known_only) {
+  object_ = CallObject([this, known_only](const std::string& name) {
+    return known_only ? IsKnown(name) : Accepts(name);
+  });
   has_name_ = false;
 }
 
@@ -160,7 +166,7 @@ JsonCallParser::JsonStep JsonCallParser::StepArguments(OutputEvents* out) {
   if (!call_begun()) {
     SkipSpace();
     if (Rest().empty()) return JsonStep::kMore;
-    if (Rest()[0] != '{') return JsonStep::kNoCall;
+    if (Rest()[0] != '{' || !Accepts(name_)) return JsonStep::kNoCall;
     BeginCall(name_, out);
   }
   JsonScanner::Step step = JsonScanner::Step::kMore;

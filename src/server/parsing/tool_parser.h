@@ -16,6 +16,7 @@ namespace slipstream {
 
 struct ToolParserOptions {
   std::vector<std::string> names;  // of the request's functions
+  bool known_names_only = false;   // what calls another function is content
   bool parallel = true;            // false: calls after the first are dropped
   // Whether a parameter of a function takes text, for forms that do not quote it; null: unknown.
   std::function<bool(const std::string& function, const std::string& parameter)> is_text;
@@ -44,6 +45,11 @@ class ToolParser : public OutputParser {
   // Takes bytes of Rest(); they are given back as content if no call begins.
   void Take(size_t num_bytes);
   void SkipSpace();
+  bool IsKnown(const std::string& name) const;
+  // Whether a call of `name` is one.
+  bool Accepts(const std::string& name) const {
+    return !name.empty() && (!options_.known_names_only || IsKnown(name));
+  }
   // Takes `literal` if it comes next.
   Match TakeLiteral(std::string_view literal);
   // Takes text up to `end` and appends it to `text`; true when `end` came, which is taken too.
@@ -86,7 +92,7 @@ class JsonCallParser : public ToolParser {
   enum class JsonStep { kMore, kEnd, kNoCall, kRaw };
 
   // Either an object with name and arguments comes next, or the arguments of the function `name`.
-  void StartObject(std::function<bool(const std::string&)> accepts = nullptr);
+  void StartObject(bool known_only = false);
   void StartArguments(std::string name);
   // Reads on; begins the call and passes arguments on when they are known.
   JsonStep StepJson(OutputEvents* out) { return has_name_ ? StepArguments(out) : StepObject(out); }

@@ -275,7 +275,8 @@ TEST_F(WireTools, EachChoiceHasItsCalls) {
 
 TEST_F(WireTools, IdsSuitMistralTemplates) {
   Start("[TOOL_CALLS]", Forms()[3].says);
-  for (const json& call : Choice(ToolBody())["message"]["tool_calls"]) {
+  const json choice = Choice(ToolBody());  // a loop over a part of a temporary would outlive it
+  for (const json& call : choice["message"]["tool_calls"]) {
     EXPECT_EQ(call["id"].get<std::string>().size(), 9u);
   }
 }

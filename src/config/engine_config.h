@@ -25,6 +25,10 @@ struct EngineConfig {
   int64_t max_model_len = 0;
   // Requests waiting in the queue before new ones are refused with 429.
   int max_queued_requests = 1024;
+  // Longest time between two tokens of a stream while prompts are computed beside it, in ms:
+  // prompt chunks are sized by what steps took. 0: by max_batch_tokens alone. Smaller: smoother
+  // streams, later first tokens. Needs enable_chunked_prefill.
+  double max_itl_ms = 0;
   bool enable_prefix_caching = true;
   bool enable_chunked_prefill = true;
   // Seed mixed into requests that bring none.

@@ -28,7 +28,8 @@ EngineCore::EngineCore(const EngineConfig& config, std::unique_ptr<Executor> exe
       pool_(static_cast<int32_t>(info_.num_blocks)),
       cache_(&pool_, info_.block_size_tokens, HashSeed()),
       scheduler_(LimitsOf(config, info_), &pool_, &cache_),
-      builder_(info_.block_size_tokens) {
+      builder_(info_.block_size_tokens),
+      pacer_(config.max_itl_ms) {
   metrics_.kv_blocks_total.Set(pool_.num_blocks());
 }
 
@@ -126,7 +127,9 @@ bool EngineCore::SubmitStep() {
     step.batch = std::move(spare_batches_.back());
     spare_batches_.pop_back();
   }
-  scheduler_.Schedule(&step.batch);
+  const int32_t paced = pacer_.on() ? pacer_.PrefillTokens() : INT32_MAX;
+  metrics_.paced_prefill_tokens.Set(pacer_.on() ? paced : 0);
+  scheduler_.Schedule(&step.batch, paced);
   for (SequenceGroup* group : scheduler_.counts().first_admitted) LeaveQueue(group);
   scheduler_.counts().first_admitted.clear();
   if (step.batch.items.empty()) {
@@ -164,11 +167,26 @@ void EngineCore::CollectStep() {
   // Steps overlap when two are in flight: a step's time is the time since the one before it.
   const int64_t begin = std::max(step.submit_us, last_collect_us_);
   metrics_.step_seconds.Observe(static_cast<double>(now - begin) * 1e-6);
+  if (output) PaceBy(step.batch, static_cast<double>(now - begin));
   metrics_.step_tokens.Observe(step.batch.num_tokens);
   metrics_.steps_total.Add();
   metrics_.last_step_us.store(now, std::memory_order_relaxed);
   last_collect_us_ = now;
   spare_batches_.push_back(std::move(step.batch));
+}
+
+// Prompts alone keep nobody waiting, so only steps that also decode are paced and learnt from.
+void EngineCore::PaceBy(const Batch& batch, double us) {
+  int32_t num_prefill_tokens = 0;
+  bool decodes = false;
+  for (const BatchItem& item : batch.items) {
+    if (item.num_tokens == 1) {
+      decodes = true;
+    } else {
+      num_prefill_tokens += item.num_tokens;
+    }
+  }
+  if (decodes) pacer_.Observe(num_prefill_tokens, us);
 }
 
 void EngineCore::ReleaseInFlight(const Batch& batch) {
@@ -287,6 +305,7 @@ TokenEvent* EngineCore::NewEvent(Sequence* seq) {
   event.choice = seq->choice;
   event.num_prompt_tokens = seq->num_prompt();
   event.num_cached_tokens = group->num_cached_tokens;
+  event.scheduled_us = group->scheduled_us;
   if (seq->choice == 0 && !group->prompt_logprobs.empty() && seq->scoring_done()) {
     event.prompt_logprobs = std::move(group->prompt_logprobs);
     group->prompt_logprobs.clear();
@@ -330,7 +349,9 @@ void EngineCore::LeaveQueue(SequenceGroup* group) {
   if (!group->queued) return;
   group->queued = false;
   ReturnPlace();
-  metrics_.queue_seconds.Observe(static_cast<double>(clock_() - group->submit_us) * 1e-6);
+  group->scheduled_us = clock_();
+  metrics_.queue_seconds.Observe(static_cast<double>(group->scheduled_us - group->submit_us) *
+                                 1e-6);
 }
 
 void EngineCore::AbortGroup(SequenceGroup* group) {

@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "engine/prefix_cache.h"
 #include "engine/scheduler.h"
+#include "engine/step_pacer.h"
 #include "runtime/executor.h"
 
 namespace slipstream {
@@ -87,6 +88,7 @@ class EngineCore {
   void Deliver();
   void UpdateMetrics();
   void ReleaseInFlight(const Batch& batch);
+  void PaceBy(const Batch& batch, double us);
   void LeaveQueue(SequenceGroup* group);
   Status CheckSequence(const Sequence& seq, std::vector<int32_t>* refs) const;
 
@@ -99,6 +101,7 @@ class EngineCore {
   PrefixCache cache_;
   Scheduler scheduler_;
   BatchBuilder builder_;
+  StepPacer pacer_;
 
   std::vector<std::unique_ptr<SequenceGroup>> groups_;
   std::vector<SequenceGroup*> touched_;  // groups with events of this round

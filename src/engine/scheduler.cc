@@ -51,13 +51,14 @@ void Scheduler::Remove(Sequence* seq) {
   if (!has_leader && next != nullptr) Enqueue(next);
 }
 
-void Scheduler::Schedule(Batch* batch) {
+void Scheduler::Schedule(Batch* batch, int32_t max_prefill_tokens) {
   batch->Clear();
   rows_left_ = limits_.max_score_rows;
   CollectDecodes();
   const int32_t num_decodes = static_cast<int32_t>(decodes_.size());
   // Without chunking a prompt needs the whole budget, so decodes take what prompts leave.
-  const int32_t budget = limits_.max_batch_tokens - (limits_.chunked_prefill ? num_decodes : 0);
+  int32_t budget = limits_.max_batch_tokens - (limits_.chunked_prefill ? num_decodes : 0);
+  if (limits_.chunked_prefill && num_decodes > 0) budget = std::min(budget, max_prefill_tokens);
   CollectPrefills();
   AdmitWaiting(budget);
   tokens_left_ = budget;

@@ -48,7 +48,8 @@ class Scheduler {
   // Takes a sequence out of the queues and frees its blocks and slot. Any status but kFinished.
   void Remove(Sequence* seq);
 
-  void Schedule(Batch* batch);
+  // `max_prefill_tokens` bounds the prompt tokens of a step that also decodes (chunked prefill).
+  void Schedule(Batch* batch, int32_t max_prefill_tokens = INT32_MAX);
 
   // The step that computed tokens up to `end` has succeeded: publishes full blocks to the prefix
   // cache and, once the prompt is there, lets the other choices of the group in.

@@ -79,6 +79,7 @@ struct SequenceGroup {
   Request request;
   uint64_t arrival = 0;  // order of arrival, unique
   int64_t submit_us = 0;
+  int64_t scheduled_us = 0;  // when it left the queue
   std::vector<std::unique_ptr<Sequence>> choices;
   std::vector<int32_t> stop_ids;  // end a sequence: stop ids and, unless ignored, EOS
   BlockKey root_key;

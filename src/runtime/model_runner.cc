@@ -38,6 +38,10 @@ Status CheckLimits(const EngineConfig& engine) {
   if (engine.max_num_seqs < 1) {
     return InvalidArgument("max_num_seqs must be positive", "max_num_seqs");
   }
+  if (engine.max_itl_ms > 0 && !engine.enable_chunked_prefill) {
+    return InvalidArgument("max_itl_ms needs enable_chunked_prefill: prompts are cut to keep it",
+                           "max_itl_ms");
+  }
   if (engine.max_batch_tokens < engine.max_num_seqs) {
     return InvalidArgument("max_batch_tokens (" + std::to_string(engine.max_batch_tokens) +
                                ") must be at least max_num_seqs (" +

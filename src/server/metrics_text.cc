@@ -1,68 +1,13 @@
 #include "server/metrics_text.h"
 
-#include <fmt/core.h>
+#include <utility>
 
-#include <algorithm>
-#include <string_view>
+#include "server/metrics_page.h"
 
 namespace slipstream {
 namespace {
 
-std::string LabelValue(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '\\' || c == '"') out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
-class Page {
- public:
-  explicit Page(const std::string& model_name)
-      : label_(fmt::format("model_name=\"{}\"", LabelValue(model_name))) {}
-
-  void Head(std::string_view name, std::string_view type, std::string_view help) {
-    text_ +=
-        fmt::format("# HELP slipstream_{0} {1}\n# TYPE slipstream_{0} {2}\n", name, help, type);
-  }
-  template <typename T>
-  void Sample(std::string_view name, T value, std::string_view more = {}) {
-    text_ += fmt::format("slipstream_{}{{{}{}{}}} {}\n", name, label_, more.empty() ? "" : ",",
-                         more, value);
-  }
-  template <typename T>
-  void Gauge(std::string_view name, std::string_view help, T value) {
-    Head(name, "gauge", help);
-    Sample(name, value);
-  }
-  void Count(std::string_view name, std::string_view help, const Counter& counter) {
-    Head(name, "counter", help);
-    Sample(name, counter.value());
-  }
-  void Add(std::string_view name, std::string_view help, const Histogram& histogram) {
-    Head(name, "histogram", help);
-    const Histogram::Snapshot snapshot = histogram.Read();
-    const std::string bucket = fmt::format("{}_bucket", name);
-    for (size_t i = 0; i < histogram.bounds().size(); ++i) {
-      Sample(bucket, snapshot.cumulative[i], fmt::format("le=\"{}\"", histogram.bounds()[i]));
-    }
-    Sample(bucket, snapshot.cumulative.back(), "le=\"+Inf\"");
-    Sample(fmt::format("{}_sum", name), snapshot.sum);
-    Sample(fmt::format("{}_count", name), snapshot.cumulative.back());
-  }
-
-  std::string text_;
-
- private:
-  const std::string label_;
-};
-
-void AddEngine(Page& page, const EngineMetrics& e, int block_size_tokens) {
+void AddEngine(MetricsPage& page, const EngineMetrics& e, int block_size_tokens) {
   page.Gauge("num_requests_running", "Sequences in the running batch", e.running_sequences.value());
   page.Gauge("num_requests_waiting", "Sequences waiting in the engine",
              e.waiting_sequences.value());
@@ -83,6 +28,9 @@ void AddEngine(Page& page, const EngineMetrics& e, int block_size_tokens) {
   page.Count("prefix_cache_hit_tokens_total", "Prompt tokens found in the prefix cache",
              e.prefix_hit_tokens_total);
   page.Count("preemptions_total", "Sequences that gave up their blocks", e.preemptions_total);
+  page.Gauge("paced_prefill_tokens",
+             "Prompt tokens that max_itl_ms leaves beside decodes in a step; 0: not paced",
+             e.paced_prefill_tokens.value());
   page.Count("engine_aborts_total", "Sequences cancelled", e.aborts_total);
   page.Head("engine_finished_total", "counter", "Sequences that ended in the engine");
   page.Sample("engine_finished_total", e.finished_stop_total.value(), "reason=\"stop\"");
@@ -94,13 +42,15 @@ void AddEngine(Page& page, const EngineMetrics& e, int block_size_tokens) {
   page.Add("request_queue_seconds", "Wait of a sequence before its first step", e.queue_seconds);
 }
 
-void AddServer(Page& page, const ServerMetrics& s) {
+void AddServer(MetricsPage& page, const ServerMetrics& s) {
   page.Count("requests_total", "Generation requests admitted", s.requests_total);
   page.Gauge("open_requests", "Generation requests not finished", s.open_requests.load());
   page.Gauge("queued_requests", "Prompts admitted without a first token", s.queued_requests.load());
   page.Head("request_rejections_total", "counter", "Generation requests refused");
   page.Sample("request_rejections_total", s.rejected_queue_full_total.value(),
               "reason=\"queue_full\"");
+  page.Sample("request_rejections_total", s.rejected_key_limit_total.value(),
+              "reason=\"key_limit\"");
   page.Sample("request_rejections_total", s.rejected_draining_total.value(), "reason=\"draining\"");
   page.Sample("request_rejections_total", s.rejected_invalid_total.value(), "reason=\"invalid\"");
   page.Head("request_finished_total", "counter", "Generation requests that ended");
@@ -111,6 +61,10 @@ void AddServer(Page& page, const ServerMetrics& s) {
               "finished_reason=\"abort\"");
   page.Sample("request_finished_total", s.finished_error_total.value(),
               "finished_reason=\"error\"");
+  page.Gauge("queued_tokens", "Prompt tokens admitted without a first token",
+             s.queued_tokens.load());
+  page.Count("deadlines_exceeded_total", "Generation requests that ran out of time",
+             s.deadlines_exceeded_total);
   page.Count("client_disconnects_total", "Requests cancelled because the client left",
              s.client_disconnects_total);
   page.Count("slow_clients_total", "Clients cut off because they did not read",
@@ -134,16 +88,47 @@ void AddServer(Page& page, const ServerMetrics& s) {
   page.Add("request_prompt_tokens", "Prompt tokens of a request", s.request_prompt_tokens);
   page.Add("request_generation_tokens", "Tokens generated for a choice",
            s.request_generation_tokens);
+  page.Add("request_prefill_seconds", "From the first step of a request to its first token",
+           s.request_prefill_seconds);
+  page.Add("request_decode_seconds", "From the first token of a request to its last",
+           s.request_decode_seconds);
+}
+
+void AddKeys(MetricsPage& page, const std::vector<std::shared_ptr<KeyAccount>>& keys) {
+  if (keys.empty()) return;
+  const auto each = [&](std::string_view name, const char* help, auto value) {
+    page.Head(name, "counter", help);
+    for (const auto& key : keys) {
+      page.Sample(name, value(*key), MetricsPage::Label("key", key->name()));
+    }
+  };
+  each("key_requests_total", "Requests let in by API key",
+       [](const KeyAccount& k) { return k.requests_total.value(); });
+  each("key_prompt_tokens_total", "Prompt tokens by API key",
+       [](const KeyAccount& k) { return k.prompt_tokens_total.value(); });
+  each("key_generation_tokens_total", "Tokens generated by API key",
+       [](const KeyAccount& k) { return k.generation_tokens_total.value(); });
+  page.Head("key_rejections_total", "counter", "Requests over a limit of their API key");
+  for (const auto& key : keys) {
+    const auto reject = [&](const char* reason, const Counter& counter) {
+      page.Sample("key_rejections_total", counter.value(),
+                  MetricsPage::Label("key", key->name()) + ",reason=\"" + reason + "\"");
+    };
+    reject("requests", key->rejected_requests_total);
+    reject("tokens", key->rejected_tokens_total);
+    reject("concurrency", key->rejected_concurrency_total);
+  }
 }
 
 }  // namespace
 
-std::string RenderMetrics(const ServerMetrics& server, const EngineMetrics& engine,
-                          const std::string& model_name, int block_size_tokens) {
-  Page page(model_name);
-  AddEngine(page, engine, block_size_tokens);
-  AddServer(page, server);
-  return std::move(page.text_);
+std::string RenderMetrics(const MetricsSources& sources) {
+  MetricsPage page("slipstream_", MetricsPage::Label("model_name", sources.model_name));
+  AddEngine(page, sources.engine, sources.block_size_tokens);
+  AddServer(page, sources.server);
+  AddKeys(page, sources.keys);
+  if (sources.vllm_names) AddVllmNames(sources, &page);
+  return page.Take();
 }
 
 }  // namespace slipstream

@@ -165,6 +165,7 @@ TEST_F(RunnerTest, SettingsThatCannotWorkAreErrors) {
   };
   EXPECT_EQ(create({.max_num_seqs = 0}, {}), "max_num_seqs");
   EXPECT_EQ(create({.max_num_seqs = 64, .max_batch_tokens = 32}, {}), "max_batch_tokens");
+  EXPECT_EQ(create({.max_itl_ms = 50, .enable_chunked_prefill = false}, {}), "max_itl_ms");
   EXPECT_EQ(create({}, {.kv_dtype = "f8"}), "kv_dtype");
   EXPECT_EQ(create({.kv_cache_bytes = 1}, {}), "max_model_len");
 }

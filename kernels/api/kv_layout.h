@@ -4,7 +4,8 @@
 // The cache of one layer is made of tiles: tile(block, kv_head) = base + block * block_stride_bytes
 // + kv_head * head_stride_bytes holds block_size tokens of one head in one contiguous span of
 // block_size * head_dim elements. Inside a tile:
-//   kPlain    [block_size, head_dim], row major. What CPU kernels use.
+//   kPlain    [block_size, head_dim], row major. The reference's; the CPU kernels have their own
+//             (cpu_attention.h).
 //   kSwizzled what the sm_90 kernels use: what a plain 1-D bulk copy of 8 or more tokens has to put
 //             into shared memory so that both kinds of tensor core instructions read it there
 //             without bank conflicts. Eight tokens form a contiguous group of 8 * row bytes.

@@ -89,8 +89,8 @@ Status WeightReader::ReadProjections(const std::string& prefix, LayerWeights& ou
   const bool qkv_bias = spec_.qkv_bias || config_.attention_bias;
   SLIP_ASSIGN_OR_RETURN(out.qkv, ReadLinear(prefix, qkv, hidden, qkv_bias));
   SLIP_ASSIGN_OR_RETURN(out.o, ReadLinear(prefix, o, q_rows, false));
-  SLIP_ASSIGN_OR_RETURN(out.gate_up, ReadLinear(prefix, gate_up, hidden, false));
-  SLIP_ASSIGN_OR_RETURN(out.down, ReadLinear(prefix, down, ffn, false));
+  SLIP_ASSIGN_OR_RETURN(out.gate_up, ReadLinear(prefix, gate_up, hidden, config_.mlp_bias));
+  SLIP_ASSIGN_OR_RETURN(out.down, ReadLinear(prefix, down, ffn, config_.mlp_bias));
   return {};
 }
 

@@ -214,6 +214,9 @@ Status RunServe(State& s) {
   engine->Stop(NowUs());
   (*server)->Stop();
   LogInfo("stopped");
+  if (engine->metrics().failed) {
+    return Fail(ErrorCode::kUnavailable, "the device or worker was lost while serving");
+  }
   return {};
 }
 

@@ -121,8 +121,9 @@ TEST_P(CudaGoldenTest, BatchedWithOthersEqualsAlone) {
 std::vector<Case> AllCases() {
   std::vector<Case> out;
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
-    for (const char* fixture : {"llama2", "llama3", "llama_linear", "llama_yarn", "llama_bias",
-                                "smollm", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"}) {
+    for (const char* fixture :
+         {"llama2", "llama3", "llama_linear", "llama_yarn", "llama_bias", "llama_mlp_bias",
+          "smollm", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"}) {
       out.push_back({dtype, fixture});
     }
   }

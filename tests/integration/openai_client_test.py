@@ -230,6 +230,44 @@ def check_overload_and_retries():
         server.stop()
 
 
+def check_tool_calls():
+    """A forced call as the package sees it: whole, streamed and cut off."""
+    server = Server("--tool-parser", "hermes", "--strict-fields")
+    try:
+        client = server.client()
+        model = client.models.list().data[0].id
+        function = {"name": "get_weather", "parameters": {
+            "type": "object", "properties": {"city": {"type": "string"}}}}
+        tools = [{"type": "function", "function": function}]
+        # The template of this model shows no tools: they would be ignored.
+        raises(openai.BadRequestError, lambda: client.chat.completions.create(
+            model=model, messages=QUESTION, tools=tools))
+    finally:
+        server.stop()
+    server = Server("--tool-parser", "hermes")
+    try:
+        client = server.client()
+        named = {"type": "function", "function": {"name": "get_weather"}}
+        ask = dict(model=model, messages=[{"role": "user", "content": "The weather in Paris?"}],
+                   tools=tools, tool_choice=named, temperature=0, max_tokens=8)
+        message = client.chat.completions.create(**ask).choices[0].message
+        call = message.tool_calls[0]
+        assert message.content is None and len(message.tool_calls) == 1
+        assert call.function.name == "get_weather" and call.function.arguments.startswith("{")
+        deltas = [c.choices[0].delta for c in client.chat.completions.create(**ask, stream=True)]
+        parts = [part for delta in deltas for part in delta.tool_calls or []]
+        assert parts[0].id and parts[0].id != call.id and not any(p.id for p in parts[1:])
+        assert parts[0].function.name == "get_weather" and {p.index for p in parts} == {0}
+        joined = "".join(p.function.arguments or "" for p in parts)
+        assert joined == call.function.arguments, (joined, call.function.arguments)
+        history = ask["messages"] + [message.model_dump(exclude_none=True), {
+            "role": "tool", "tool_call_id": call.id, "content": "Sunny"}]
+        answer = client.chat.completions.create(model=model, messages=history, max_tokens=4)
+        assert answer.choices[0].message.content
+    finally:
+        server.stop()
+
+
 def main():
     failed = []
 
@@ -251,6 +289,7 @@ def main():
             run(name, lambda: test(*arguments))
     run("drain", server.stop)
     run("overload_and_retries", check_overload_and_retries)
+    run("tool_calls", check_tool_calls)
     if failed:
         sys.exit(f"{len(failed)} failed: {', '.join(failed)}")
 

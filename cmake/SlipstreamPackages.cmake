@@ -37,6 +37,13 @@ slip_archive_target(slip_grpc grpc++ protobuf)
 slip_archive_target(slip_pcre2 libpcre2-8)
 target_compile_definitions(slip_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8 PCRE2_STATIC)
 
+# libssl and libcrypto are among gRPC's archives; a second group of them would be merged into one
+# that does not hold everything.
+find_path(OPENSSL_INCLUDE_DIR openssl/ssl.h REQUIRED)
+add_library(slip_openssl INTERFACE)
+target_include_directories(slip_openssl SYSTEM INTERFACE ${OPENSSL_INCLUDE_DIR})
+target_link_libraries(slip_openssl INTERFACE slip_grpc)
+
 find_program(PROTOC protoc REQUIRED)
 find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 
@@ -72,3 +79,18 @@ add_library(slip_utf8proc INTERFACE)
 target_include_directories(slip_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE_DIR})
 target_link_libraries(slip_utf8proc INTERFACE ${SLIP_ARCHIVE_utf8proc})
 target_compile_definitions(slip_utf8proc INTERFACE UTF8PROC_STATIC)
+
+# Grammars for structured output. Its own CMake files ask for Python, -O3 and link-time code
+# generation of everything; the sources need none of that.
+slip_pinned_source(xgrammar 0.2.8
+  8305646fd2b319d6c3003f51a1665e54cbbe9cba1fb636bc41d0b46434ccbb80 XGRAMMAR_SOURCE)
+file(GLOB_RECURSE XGRAMMAR_FILES ${XGRAMMAR_SOURCE}/cpp/*.cc)
+list(FILTER XGRAMMAR_FILES EXCLUDE REGEX "/cpp/tvm_ffi/")
+add_library(xgrammar STATIC EXCLUDE_FROM_ALL ${XGRAMMAR_FILES}
+  ${CMAKE_SOURCE_DIR}/src/grammar/xgrammar_log.cc)
+target_include_directories(xgrammar SYSTEM PUBLIC ${XGRAMMAR_SOURCE}/include
+  ${XGRAMMAR_SOURCE}/3rdparty/picojson ${XGRAMMAR_SOURCE}/3rdparty/dlpack/include)
+target_include_directories(xgrammar PRIVATE ${XGRAMMAR_SOURCE}/cpp)
+target_compile_definitions(xgrammar PRIVATE XGRAMMAR_ENABLE_CPPTRACE=0
+  XGRAMMAR_ENABLE_INTERNAL_CHECK=0 XGRAMMAR_LOG_CUSTOMIZE=1)
+target_compile_options(xgrammar PRIVATE -w)

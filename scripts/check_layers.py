@@ -21,15 +21,17 @@ ALLOWED = {
     "comm": {"backend", "tensor", "runtime"} | KERNEL_API,
     "loader": {"tensor", "config"} | KERNEL_API,
     "tokenizer": {"loader", "config"},
+    "grammar": {"tokenizer"},
     "model": {"comm", "backend", "loader", "tensor", "config"} | KERNEL_API,
 }
 ALLOWED["runtime"] = ALLOWED["model"] | {"model"}
 ALLOWED["engine"] = {"runtime", "config"}
-ALLOWED["server"] = {"engine", "tokenizer", "config", "runtime"}
+ALLOWED["server"] = {"engine", "grammar", "tokenizer", "config", "runtime"}
 ALLOWED["tools"] = set(ALLOWED) | {"engine", "server", "runtime", "model"}
 ONLY_IN = {  # headers that belong to one place
     "spdlog/": ("base",),
     "sentencepiece_processor.h": ("tokenizer",),
+    "xgrammar/": ("grammar",),
     "cuda_runtime": ("kernels/cuda", "kernels/bench", "backend"),
     "cublas": ("backend",),
     "nccl.h": ("comm",),

@@ -20,10 +20,11 @@ class DeviceSampler {
   virtual Status Load(std::span<const kernels::SamplingSlotLoad> loads,
                       std::span<const int32_t> ids) = 0;
   // Samples rows of `logits` [rows, vocab_size] f32, in backend memory, valid until the next Sample
-  // or Load at least. `last`: the step's last Sample; one Collect returns the records of all of
-  // them.
+  // or Load at least. `masks`: per task the tokens it may choose, in (vocab_size + 31) / 32 words
+  // that are read before the call returns, or null; empty: no task is restricted. `last`: the
+  // step's last Sample; one Collect returns the records of all of them.
   virtual Status Sample(TensorView logits, std::span<const kernels::SampleTask> tasks,
-                        bool last) = 0;
+                        std::span<const uint32_t* const> masks, bool last) = 0;
   // The records in the order of the tasks; valid until Collect is called again.
   virtual Result<std::span<const kernels::SampledTokenRecord>> Collect() = 0;
 };

@@ -9,6 +9,8 @@ bool HasPenalties(const SamplingParams& p) {
   return p.repetition_penalty != 1.0f || p.presence_penalty != 0.0f || p.frequency_penalty != 0.0f;
 }
 
+bool IsConstrained(const BatchItem& item) { return item.sample && item.seq->constraint != nullptr; }
+
 SamplerSlotUpdate SlotUpdate(const Sequence& seq) {
   const SequenceGroup& group = *seq.group;
   SamplerSlotUpdate update;
@@ -28,6 +30,7 @@ ForwardInput BatchBuilder::Build(const Batch& batch, uint64_t step) const {
   input.step = step;
   const size_t num_seqs = batch.items.size();
   for (const BatchItem& item : batch.items) {
+    input.masks_follow |= IsConstrained(item) && item.seq->num_pending > 1;
     input.max_blocks = std::max(input.max_blocks, (item.end() + block_size_ - 1) / block_size_);
   }
   input.token_ids.reserve(batch.num_tokens);
@@ -75,7 +78,33 @@ void BatchBuilder::AppendRows(const BatchItem& item, int32_t first_row, ForwardI
     input->sample_rows.push_back(
         {first_row + position - item.start, seq.slot, seq.token(position + 1)});
   }
-  if (item.sample) input->sample_rows.push_back({first_row + item.num_tokens - 1, seq.slot, -1});
+  if (!item.sample) return;
+  SampleRow row{first_row + item.num_tokens - 1, seq.slot};
+  if (IsConstrained(item)) AppendMask(item, &row, input);
+  input->sample_rows.push_back(row);
+}
+
+void BatchBuilder::AppendMask(const BatchItem& item, SampleRow* row, ForwardInput* input) const {
+  const std::vector<uint32_t>& mask = item.seq->mask;
+  if (!input->masks_follow) {
+    if (mask.empty()) return;
+    input->token_masks.insert(input->token_masks.end(), mask.begin(), mask.end());
+  }
+  row->mask = input->num_masks++;
+}
+
+std::vector<uint32_t> BatchBuilder::LateMasks(const Batch& batch) const {
+  std::vector<uint32_t> out;
+  for (const BatchItem& item : batch.items) {
+    if (!IsConstrained(item)) continue;
+    const Sequence& seq = *item.seq;
+    if (seq.mask.empty() || seq.status == SequenceStatus::kFinished) {
+      out.resize(out.size() + mask_words_, ~uint32_t{0});
+    } else {
+      out.insert(out.end(), seq.mask.begin(), seq.mask.end());
+    }
+  }
+  return out;
 }
 
 }  // namespace slipstream

@@ -13,6 +13,12 @@
 namespace slipstream {
 namespace {
 
+bool HasConstraint(const Batch& batch) {
+  return std::any_of(batch.items.begin(), batch.items.end(), [](const BatchItem& item) {
+    return item.sample && item.seq->constraint != nullptr;
+  });
+}
+
 uint64_t HashSeed() {
   std::random_device device;
   return (static_cast<uint64_t>(device()) << 32) ^ device();
@@ -28,7 +34,7 @@ EngineCore::EngineCore(const EngineConfig& config, std::unique_ptr<Executor> exe
       pool_(static_cast<int32_t>(info_.num_blocks)),
       cache_(&pool_, info_.block_size_tokens, HashSeed()),
       scheduler_(LimitsOf(config, info_), &pool_, &cache_),
-      builder_(info_.block_size_tokens),
+      builder_(info_.block_size_tokens, info_.vocab_size),
       pacer_(config.max_itl_ms) {
   metrics_.kv_blocks_total.Set(pool_.num_blocks());
 }
@@ -77,16 +83,22 @@ void EngineCore::Add(Request request, int64_t submit_us) {
   metrics_.prompt_tokens_total.Add(group->request.prompt_ids.size());
   scheduler_.Enqueue(group->choices[0].get());
   groups_.push_back(std::move(group));
+  if (groups_.back()->request.constraint != nullptr) StartConstraints(groups_.back().get());
 }
 
 void EngineCore::Step() {
   CheckCancels();
+  CollectForMasks();
   const bool submitted =
       static_cast<int>(in_flight_.size()) < std::max(1, executor_->max_in_flight()) && SubmitStep();
   // Whoever cancelled should not wait for the device.
   if (!touched_.empty()) Deliver();
   const bool full = static_cast<int>(in_flight_.size()) >= std::max(1, executor_->max_in_flight());
-  if (!in_flight_.empty() && (full || !submitted)) CollectStep();
+  if (!in_flight_.empty() && in_flight_.back().masks_follow) {
+    SupplyMasks();
+  } else if (!in_flight_.empty() && (full || !submitted)) {
+    CollectStep();
+  }
   Deliver();
   UpdateMetrics();
 }
@@ -138,6 +150,8 @@ bool EngineCore::SubmitStep() {
   }
   ForwardInput input = builder_.Build(step.batch, next_step_++);
   step.num_rows = input.sample_rows.size();
+  step.masks_follow = input.masks_follow;
+  step.constrained = HasConstraint(step.batch);
   step.submit_us = clock_();
   if (Status status = executor_->Submit(std::move(input)); !status) {
     ReleaseInFlight(step.batch);
@@ -147,6 +161,24 @@ bool EngineCore::SubmitStep() {
   }
   in_flight_.push_back(std::move(step));
   return true;
+}
+
+// What a grammar allows next depends on the token before. Executors that cannot take masks late get
+// no step until that token is here.
+void EngineCore::CollectForMasks() {
+  if (executor_->takes_late_masks()) return;
+  while (!fatal_ && std::any_of(in_flight_.begin(), in_flight_.end(),
+                                [](const InFlight& step) { return step.constrained; })) {
+    CollectStep();
+  }
+}
+
+// The newest step is computing; meanwhile the tokens of those before it tell its masks.
+void EngineCore::SupplyMasks() {
+  while (!fatal_ && in_flight_.size() > 1) CollectStep();
+  if (fatal_) return;
+  executor_->SupplyMasks(builder_.LateMasks(in_flight_.back().batch));
+  in_flight_.back().masks_follow = false;
 }
 
 void EngineCore::CollectStep() {
@@ -217,7 +249,8 @@ void EngineCore::Apply(const Batch& batch, StepOutput* output) {
     } else if (item.sample) {
       Append(seq, std::move(output->tokens[row - 1]));
     } else if (seq->max_outputs == 0 && item.end() == seq->num_prompt()) {
-      Finish(seq, FinishReason::kLength);
+      const bool over = seq->group->request.params->max_tokens > 0;  // its constraint was, at once
+      Finish(seq, over ? FinishReason::kStop : FinishReason::kLength);
     }
   }
 }
@@ -254,8 +287,11 @@ void EngineCore::Append(Sequence* seq, SampledToken token) {
     Finish(seq, FinishReason::kStop);
   } else if (num_before + 1 >= seq->max_outputs) {
     Finish(seq, FinishReason::kLength);
-  } else if (seq->num_in_span != Sequence::kSpanDone) [[unlikely]] {
-    TrackSpan(seq, id);
+  } else {
+    if (seq->constraint != nullptr) FollowConstraint(seq, id);
+    if (seq->num_in_span == Sequence::kSpanDone) [[likely]]
+      return;
+    if (seq->status != SequenceStatus::kFinished) TrackSpan(seq, id);
   }
 }
 
@@ -296,6 +332,7 @@ void EngineCore::AppendForced(Sequence* seq) {
       return Finish(seq, FinishReason::kLength);
     }
   }
+  if (seq->constraint != nullptr) FollowForced(seq);
 }
 
 TokenEvent* EngineCore::NewEvent(Sequence* seq) {
@@ -316,8 +353,9 @@ TokenEvent* EngineCore::NewEvent(Sequence* seq) {
 // Sends the terminal event: with the token just appended when there is one, else on its own.
 void EngineCore::Finish(Sequence* seq, FinishReason reason, const Error* error) {
   SequenceGroup* group = seq->group;
-  const bool with_token =
-      reason == FinishReason::kStop || (reason == FinishReason::kLength && seq->max_outputs > 0);
+  const bool regular = reason == FinishReason::kStop || reason == FinishReason::kLength;
+  const bool with_token = regular && !group->events.empty() && group->events.back().has_token &&
+                          group->events.back().choice == seq->choice;
   TokenEvent* event = with_token ? &group->events.back() : NewEvent(seq);
   event->finish = reason;
   if (error != nullptr) event->error = *error;

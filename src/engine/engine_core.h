@@ -70,6 +70,8 @@ class EngineCore {
     Batch batch;
     int64_t submit_us = 0;
     size_t num_rows = 0;
+    bool masks_follow = false;  // it waits for its masks before it samples
+    bool constrained = false;   // it samples for sequences with a constraint
   };
 
   void CheckCancels();
@@ -81,6 +83,12 @@ class EngineCore {
   void Append(Sequence* seq, SampledToken token);
   void TrackSpan(Sequence* seq, int32_t token);
   void AppendForced(Sequence* seq);
+  void StartConstraints(SequenceGroup* group);
+  void FollowConstraint(Sequence* seq, int32_t token);
+  void FollowForced(Sequence* seq);
+  void FillNextMask(Sequence* seq);
+  void CollectForMasks();
+  void SupplyMasks();
   void Finish(Sequence* seq, FinishReason reason, const Error* error = nullptr);
   void AbortGroup(SequenceGroup* group);
   TokenEvent* NewEvent(Sequence* seq);

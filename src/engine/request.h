@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/token_constraint.h"
 #include "runtime/forward_input.h"
 #include "runtime/sampling_params.h"
 
@@ -76,6 +77,11 @@ struct Request {
   std::optional<int64_t> deadline_us;  // NowUs() clock; past it: kAbort
   std::string cache_salt;              // separates prefix cache entries
   std::optional<SpanBudget> span_budget;
+  // What the answer must be; null: anything. It begins with the first token, or behind the first
+  // `constraint_after` (the end of reasoning) if that is not -1. Where it allows nothing more, the
+  // choice ends with kStop without a stop token. Forced tokens of a span are not its business.
+  std::shared_ptr<const TokenConstraint> constraint;
+  int32_t constraint_after = -1;
   std::shared_ptr<EventSink> sink;
 };
 

@@ -53,6 +53,11 @@ struct Sequence {
   size_t refused_running = 0;  // running sequences; with none, nothing is refused
   int32_t refused_available = -1;
 
+  // Of the request's constraint: its state, and what it allows after the last known token; empty
+  // while it has not begun.
+  std::unique_ptr<TokenConstraintState> constraint;
+  std::vector<uint32_t> mask;
+
   static constexpr int32_t kSpanNotOpen = -1, kSpanDone = -2;
 
   int32_t slot = -1;         // sampler slot while running

@@ -22,7 +22,7 @@ class DeviceStepSampler final : public StepSampler {
   Status Update(std::span<const SamplerSlotUpdate> updates) override;
   Status Resolve(std::vector<int32_t>& token_ids) const override;
   Status Sample(std::span<const SampleRow> rows, std::span<const int32_t> logit_index,
-                TensorView logits, bool last) override;
+                std::span<const uint32_t> masks, TensorView logits, bool last) override;
   Result<std::vector<SampledToken>> Collect() override;
 
  private:
@@ -35,6 +35,7 @@ class DeviceStepSampler final : public StepSampler {
   std::vector<SamplingSlotLoad> loads_;
   std::vector<int32_t> ids_;
   std::vector<SampleTask> tasks_;               // of one Sample
+  std::vector<const uint32_t*> task_masks_;     // of its tasks; empty: none has one
   std::vector<SampleTask> step_tasks_;          // of the step so far
   std::deque<std::vector<SampleTask>> issued_;  // of the steps to collect
 };
@@ -105,9 +106,11 @@ Status DeviceStepSampler::Resolve(std::vector<int32_t>& token_ids) const {
 }
 
 Status DeviceStepSampler::Sample(std::span<const SampleRow> rows,
-                                 std::span<const int32_t> logit_index, TensorView logits,
-                                 bool last) {
+                                 std::span<const int32_t> logit_index,
+                                 std::span<const uint32_t> masks, TensorView logits, bool last) {
   tasks_.clear();
+  task_masks_.clear();
+  bool any_mask = false;
   for (size_t i = 0; i < rows.size(); ++i) {
     const SampleRow& row = rows[i];
     if (row.slot < 0 || row.slot >= num_slots() || !params_[row.slot] ||
@@ -121,9 +124,13 @@ Status DeviceStepSampler::Sample(std::span<const SampleRow> rows,
                       .slot = row.slot,
                       .target = row.target,
                       .num_top = std::min(num_top, kernels::kMaxTopLogprobs)});
+    const std::span<const uint32_t> mask = MaskOf(row, masks, vocab_size_);
+    task_masks_.push_back(mask.empty() ? nullptr : mask.data());
+    any_mask |= !mask.empty();
   }
   step_tasks_.insert(step_tasks_.end(), tasks_.begin(), tasks_.end());
-  SLIP_RETURN_IF_ERROR(device_.Sample(logits, tasks_, last));
+  if (!any_mask) task_masks_.clear();
+  SLIP_RETURN_IF_ERROR(device_.Sample(logits, tasks_, task_masks_, last));
   if (last) issued_.push_back(std::exchange(step_tasks_, std::vector<SampleTask>()));
   return {};
 }

@@ -1,7 +1,7 @@
 // Runs steps on devices. Owned by the Engine and called on its thread: Submit queues a step,
 // Collect waits for the oldest one. At most max_in_flight() steps may be submitted and not
-// collected. An error from either is step scope: the step's tokens are lost, the executor lives.
-// An error with `fatal()` true is process scope.
+// collected, and none after one whose masks are missing. An error from either is step scope: the
+// step's tokens are lost, the executor lives. An error with `fatal()` true is process scope.
 #pragma once
 
 #include "base/result.h"
@@ -27,6 +27,12 @@ class Executor {
   virtual int max_in_flight() const { return 1; }
   virtual Status Submit(ForwardInput input) = 0;
   virtual Result<StepOutput> Collect() = 0;
+  // Whether steps may come with masks_follow: they compute, and wait to sample until the masks,
+  // which depend on the tokens of the step before them, are there.
+  virtual bool takes_late_masks() const { return false; }
+  // The masks of the newest step. REQUIRES: it has masks_follow, and every step before it is
+  // collected. What goes wrong comes with its Collect.
+  virtual void SupplyMasks(std::vector<uint32_t> masks) {}
   virtual bool fatal() const { return false; }
   // Looks, without waiting, whether what runs the steps is still there; an error makes it fatal.
   // REQUIRES: no step is in flight. The engine asks about once a second while it has no work.

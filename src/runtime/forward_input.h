@@ -25,6 +25,7 @@ struct SampleRow {
   int32_t row = 0;      // index into token_ids whose logits are used
   int32_t slot = 0;     // sampler state
   int32_t target = -1;  // >= 0: report this token's logprob instead of sampling (prompt scoring)
+  int32_t mask = -1;    // >= 0: only what this mask of the step allows is sampled
 };
 
 struct ForwardInput {
@@ -39,6 +40,10 @@ struct ForwardInput {
   int32_t max_blocks = 0;
   std::vector<SamplerSlotUpdate> slot_updates;  // applied before anything is sampled
   std::vector<SampleRow> sample_rows;
+  // Tokens that grammars allow: bit t % 32 of word t / 32 of a mask, base/token_constraint.h.
+  std::vector<uint32_t> token_masks;  // [num_masks, TokenMaskWords(vocab_size)]
+  int32_t num_masks = 0;
+  bool masks_follow = false;  // token_masks is empty, Executor::SupplyMasks brings it
 
   int num_tokens() const { return static_cast<int>(token_ids.size()); }
   int num_seqs() const { return static_cast<int>(kv_len.size()); }

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "base/token_constraint.h"
 #include "runtime/sampler.h"
 #include "runtime/step_sampler.h"
 
@@ -28,12 +29,13 @@ class HostStepSampler final : public StepSampler {
   }
 
   Status Sample(std::span<const SampleRow> rows, std::span<const int32_t> logit_index,
-                TensorView logits, bool) override {
+                std::span<const uint32_t> masks, TensorView logits, bool) override {
     SLIP_RETURN_IF_ERROR(backend_.Synchronize());
     for (size_t i = 0; i < rows.size(); ++i) {
       float* values = logits.as<float>() + logit_index[i] * vocab_size_;
       SLIP_ASSIGN_OR_RETURN(SampledToken token,
-                            sampler_.Sample(rows[i], {values, static_cast<size_t>(vocab_size_)}));
+                            sampler_.Sample(rows[i], {values, static_cast<size_t>(vocab_size_)},
+                                            MaskOf(rows[i], masks, vocab_size_)));
       tokens_.push_back(std::move(token));
     }
     return {};

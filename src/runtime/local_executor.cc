@@ -28,6 +28,12 @@ class RunnerExecutor final : public LocalExecutor {
     return {};
   }
 
+  bool takes_late_masks() const override { return max_in_flight() > 1; }
+
+  void SupplyMasks(std::vector<uint32_t> masks) override {
+    if (!results_.empty() && results_.back()) results_.back() = runner_->SupplyMasks(masks);
+  }
+
   Result<StepOutput> Collect() override {
     if (results_.empty()) return Internal("no step to collect");
     const Status submitted = std::move(results_.front());

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/token_constraint.h"
 #include "runtime/memory_budget.h"
 
 namespace slipstream {
@@ -198,8 +199,22 @@ Status ModelRunner::CheckInput(const ForwardInput& input) const {
       return Internal("sample row " + std::to_string(row.row) + " of " +
                       std::to_string(num_tokens));
     }
+    if (row.mask < -1 || row.mask >= input.num_masks) {
+      return Internal("a sample row names mask " + std::to_string(row.mask) + " of " +
+                      std::to_string(input.num_masks));
+    }
   }
-  return {};
+  if (input.num_masks < 0 || input.num_masks > info_.max_num_seqs) {
+    return Internal("step of " + std::to_string(input.num_masks) + " token masks");
+  }
+  return input.masks_follow ? Status() : CheckMasks(input.token_masks, input.num_masks);
+}
+
+Status ModelRunner::CheckMasks(std::span<const uint32_t> masks, int num_masks) const {
+  const auto words = static_cast<size_t>(num_masks * TokenMaskWords(info_.vocab_size));
+  if (masks.size() == words) return {};
+  return Internal("token masks of " + std::to_string(masks.size()) + " words instead of " +
+                  std::to_string(words));
 }
 
 void ModelRunner::CollectLogitRows(const ForwardInput& input) {
@@ -213,10 +228,10 @@ void ModelRunner::CollectLogitRows(const ForwardInput& input) {
 }
 
 // `logits` holds the first rows; the rest is computed piece by piece, in order of sample_rows.
-Status ModelRunner::SampleAll(const ForwardInput& input, TensorView logits) {
+Status ModelRunner::SampleAll(std::span<const SampleRow> rows, std::span<const uint32_t> masks,
+                              TensorView logits) {
   const int64_t total = static_cast<int64_t>(logit_rows_.size());
   int64_t begin = 0, end = std::min<int64_t>(total, logits.dim(0));
-  const std::span<const SampleRow> rows(input.sample_rows);
   for (size_t first = 0; first < rows.size();) {
     const int64_t index = row_index_[rows[first].row];
     if (index < begin || index >= end) {
@@ -231,14 +246,15 @@ Status ModelRunner::SampleAll(const ForwardInput& input, TensorView logits) {
       if (at < begin || at >= end) break;
       logit_index_.push_back(static_cast<int32_t>(at - begin));
     }
-    SLIP_RETURN_IF_ERROR(sampler_->Sample(rows.subspan(first, next - first), logit_index_, logits,
-                                          next == rows.size()));
+    SLIP_RETURN_IF_ERROR(sampler_->Sample(rows.subspan(first, next - first), logit_index_, masks,
+                                          logits, next == rows.size()));
     first = next;
   }
   return {};
 }
 
 Status ModelRunner::Submit(const ForwardInput& input) {
+  if (unsampled_) return Internal("a step came before the token masks of the one before it");
   SLIP_RETURN_IF_ERROR(CheckInput(input));
   SLIP_RETURN_IF_ERROR(sampler_->Update(input.slot_updates));
   token_ids_.assign(input.token_ids.begin(), input.token_ids.end());
@@ -255,9 +271,22 @@ Status ModelRunner::Submit(const ForwardInput& input) {
                                   .slot_ids = input.slot_ids.data()},
                         .logit_rows = logit_rows_};
   SLIP_ASSIGN_OR_RETURN(const TensorView logits, model_->Forward(step, kv_->layers()));
-  SLIP_RETURN_IF_ERROR(SampleAll(input, logits));
+  if (input.masks_follow) {
+    unsampled_ = Unsampled{input.sample_rows, input.num_masks, logits};
+  } else {
+    SLIP_RETURN_IF_ERROR(SampleAll(input.sample_rows, input.token_masks, logits));
+  }
   in_flight_.push_back({input.step, !input.sample_rows.empty()});
   return {};
+}
+
+Status ModelRunner::SupplyMasks(std::span<const uint32_t> masks) {
+  if (!unsampled_) return Internal("token masks for a step that waits for none");
+  const Unsampled step = *std::exchange(unsampled_, std::nullopt);
+  Status status = CheckMasks(masks, step.num_masks);
+  if (status) status = SampleAll(step.rows, masks, step.logits);
+  if (!status) in_flight_.pop_back();
+  return status;
 }
 
 Result<StepOutput> ModelRunner::Collect() {

@@ -5,6 +5,8 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,8 @@ class ModelRunner {
   bool fatal() const { return backend_->fatal(); }
   // Issues a step. On the CPU that is all its work; a device goes on by itself.
   Status Submit(const ForwardInput& input);
+  // The masks of the newest step, if it was submitted with masks_follow: now it samples.
+  Status SupplyMasks(std::span<const uint32_t> masks);
   // Waits for the oldest step that Submit took.
   Result<StepOutput> Collect();
 
@@ -50,7 +54,9 @@ class ModelRunner {
   Status CheckInput(const ForwardInput& input) const;
   Status CheckSequence(const ForwardInput& input, int seq) const;
   void CollectLogitRows(const ForwardInput& input);
-  Status SampleAll(const ForwardInput& input, TensorView logits);
+  Status CheckMasks(std::span<const uint32_t> masks, int num_masks) const;
+  Status SampleAll(std::span<const SampleRow> rows, std::span<const uint32_t> masks,
+                   TensorView logits);
 
   // Destroyed last to first: everything below lives in the backend's memory.
   std::unique_ptr<Backend> backend_;
@@ -68,6 +74,12 @@ class ModelRunner {
     bool samples;  // else nothing waits for the device
   };
   std::deque<InFlight> in_flight_;
+  struct Unsampled {
+    std::vector<SampleRow> rows;
+    int num_masks;
+    TensorView logits;
+  };
+  std::optional<Unsampled> unsampled_;  // the newest step while its masks are missing
 };
 
 }  // namespace slipstream

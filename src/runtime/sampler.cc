@@ -1,11 +1,13 @@
 #include "runtime/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <string>
 
 #include "base/rng.h"
+#include "base/token_constraint.h"
 
 namespace slipstream {
 namespace {
@@ -45,6 +47,13 @@ Status CheckSlotUpdate(const SamplerSlotUpdate& update, int num_slots, int64_t v
                     " names a token outside the vocabulary");
   }
   return {};
+}
+
+std::span<const uint32_t> MaskOf(const SampleRow& row, std::span<const uint32_t> masks,
+                                 int64_t vocab_size) {
+  if (row.mask < 0 || row.target >= 0) return {};
+  const auto words = static_cast<size_t>(TokenMaskWords(vocab_size));
+  return masks.subspan(static_cast<size_t>(row.mask) * words, words);
 }
 
 void Sampler::CountToken(Slot& slot, int32_t token, bool is_output) {
@@ -171,7 +180,21 @@ Status Sampler::Report(std::span<const float> logits, int num_top, SampledToken&
   return {};
 }
 
-Result<SampledToken> Sampler::Sample(const SampleRow& row, std::span<float> logits) {
+std::span<const float> Sampler::Masked(std::span<const float> logits,
+                                       std::span<const uint32_t> allowed) {
+  if (allowed.empty()) return logits;
+  masked_.assign(logits.size(), kMinusInfinity);
+  for (size_t word = 0; word < allowed.size(); ++word) {
+    for (uint32_t bits = allowed[word]; bits != 0; bits &= bits - 1) {
+      const size_t token = word * 32 + static_cast<size_t>(std::countr_zero(bits));
+      if (token < logits.size()) masked_[token] = logits[token];
+    }
+  }
+  return masked_;
+}
+
+Result<SampledToken> Sampler::Sample(const SampleRow& row, std::span<float> logits,
+                                     std::span<const uint32_t> allowed) {
   if (row.slot < 0 || row.slot >= static_cast<int32_t>(slots_.size()) || !slots_[row.slot].params ||
       row.target >= vocab_size_) {
     return Internal("sample row names slot " + std::to_string(row.slot) + " and target " +
@@ -185,7 +208,7 @@ Result<SampledToken> Sampler::Sample(const SampleRow& row, std::span<float> logi
     return out;
   }
   ApplyOverrides(slot, logits);
-  const bool finite = scan_.Load(logits);
+  const bool finite = scan_.Load(Masked(logits, allowed));
   Result<int32_t> chosen = finite ? Choose(slot) : tl::unexpected(NotFinite(row.slot));
   Restore(logits);
   SLIP_ASSIGN_OR_RETURN(out.token, std::move(chosen));

@@ -1,6 +1,7 @@
 // Chooses tokens from logits: per-slot state (parameters, seed, counts for penalties) and the
-// pipeline penalties -> bias -> min_tokens mask -> temperature -> min_p -> top_k -> top_p -> draw.
-// Owned by a ModelRunner, used on its thread. A row with NaN or infinite logits is a step error.
+// pipeline penalties -> bias -> min_tokens mask -> allowed mask -> temperature -> min_p -> top_k ->
+// top_p -> draw. Owned by a ModelRunner, used on its thread. A row with NaN or infinite logits is a
+// step error.
 //
 // The n-th output token of a slot uses UniformAt(seed, n), so a sequence's tokens do not depend on
 // what shares its batch. Penalties follow the definitions of vLLM and the OpenAI API.
@@ -21,6 +22,9 @@ namespace slipstream {
 // What makes a slot update, perhaps from another machine, unsafe to apply.
 Status CheckSlotUpdate(const SamplerSlotUpdate& update, int num_slots, int64_t vocab_size);
 bool HasPenalties(const SamplingParams& params);
+// The mask of `row` among those of its step; empty without one.
+std::span<const uint32_t> MaskOf(const SampleRow& row, std::span<const uint32_t> masks,
+                                 int64_t vocab_size);
 
 class Sampler {
  public:
@@ -30,7 +34,9 @@ class Sampler {
   // The token last sampled for `slot`; an error when there is none.
   Result<int32_t> LastToken(int32_t slot) const;
   // Samples, or scores row.target. `logits` is [vocab_size]; it is written to, and restored.
-  Result<SampledToken> Sample(const SampleRow& row, std::span<float> logits);
+  // `allowed`: the tokens to choose from, as a mask; empty: all.
+  Result<SampledToken> Sample(const SampleRow& row, std::span<float> logits,
+                              std::span<const uint32_t> allowed = {});
 
  private:
   struct TokenUse {
@@ -55,6 +61,8 @@ class Sampler {
   void Override(std::span<float> logits, int32_t token, float value);
   void ApplyOverrides(const Slot& slot, std::span<float> logits);
   void Restore(std::span<float> logits);
+  // Leaves only allowed tokens; the result lives until the next call.
+  std::span<const float> Masked(std::span<const float> logits, std::span<const uint32_t> allowed);
   Result<int32_t> Choose(const Slot& slot);
   int32_t Draw(const SamplingParams& params, float uniform);
   int32_t DrawFromLargest(const SamplingParams& params, float floor, float uniform);
@@ -65,6 +73,7 @@ class Sampler {
   LogitScan scan_;
   std::vector<SavedLogit> saved_;
   std::vector<float> weights_;
+  std::vector<float> masked_;  // a row in which only allowed tokens are left
 };
 
 }  // namespace slipstream

@@ -5,6 +5,8 @@
 #include <string>
 #include <type_traits>
 
+#include "base/token_constraint.h"
+
 namespace slipstream {
 namespace {
 
@@ -90,7 +92,7 @@ void Visit(A& a, SampledToken& t) {
 }
 template <typename A>
 void Visit(A& a, SampleRow& r) {
-  a(r.row), a(r.slot), a(r.target);
+  a(r.row), a(r.slot), a(r.target), a(r.mask);
 }
 template <typename A>
 void Visit(A& a, std::pair<int32_t, float>& p) {
@@ -124,6 +126,7 @@ void Visit(A& a, ForwardInput& f) {
   a.Vector(f.kv_len), a.Vector(f.block_tables);
   a(f.max_blocks);
   a.Vector(f.slot_updates), a.Vector(f.sample_rows);
+  a.Vector(f.token_masks), a(f.num_masks);
 }
 template <typename A>
 void Visit(A& a, StepOutput& s) {
@@ -204,10 +207,13 @@ Status CheckForwardInput(const ForwardInput& f, const ExecutorInfo& info) {
                      f.query_start.front() == 0 &&
                      f.query_start.back() == static_cast<int64_t>(tokens) &&
                      std::is_sorted(f.query_start.begin(), f.query_start.end());
+  const bool masks =
+      f.num_masks >= 0 && f.num_masks <= info.max_num_seqs &&
+      static_cast<int64_t>(f.token_masks.size()) == f.num_masks * TokenMaskWords(info.vocab_size);
   const int64_t max_kv =
       std::min<int64_t>(info.max_model_len, int64_t{f.max_blocks} * info.block_size_tokens);
   const bool ranges =
-      sizes && tokens <= static_cast<size_t>(info.max_batch_tokens) &&
+      sizes && masks && tokens <= static_cast<size_t>(info.max_batch_tokens) &&
       seqs <= static_cast<size_t>(info.max_num_seqs) &&
       all(f.token_ids, in(-info.max_num_seqs, info.vocab_size)) &&
       all(f.positions, in(0, info.max_model_len)) && all(f.slot_ids, in(0, num_slots)) &&
@@ -216,7 +222,8 @@ Status CheckForwardInput(const ForwardInput& f, const ExecutorInfo& info) {
           [&](const auto& u) { return u.slot >= 0 && u.slot < info.max_num_seqs; }) &&
       all(f.sample_rows, [&](const SampleRow& r) {
         return r.row >= 0 && r.row < static_cast<int64_t>(tokens) && r.slot >= 0 &&
-               r.slot < info.max_num_seqs && r.target < info.vocab_size;
+               r.slot < info.max_num_seqs && r.target < info.vocab_size && r.mask >= -1 &&
+               r.mask < f.num_masks;
       });
   if (!ranges) return InvalidArgument("a step from the leader does not fit this worker's model");
   return {};

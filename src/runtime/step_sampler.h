@@ -20,9 +20,9 @@ class StepSampler {
   // Replaces ids of the form -1 - slot, unless the backend does.
   virtual Status Resolve(std::vector<int32_t>& token_ids) const = 0;
   // Samples `rows`, whose logits are logits[logit_index[i]]; `logits` is [rows, vocab_size] f32 in
-  // backend memory. `last`: no more rows of this step follow.
+  // backend memory; `masks` are the step's. `last`: no more rows of this step follow.
   virtual Status Sample(std::span<const SampleRow> rows, std::span<const int32_t> logit_index,
-                        TensorView logits, bool last) = 0;
+                        std::span<const uint32_t> masks, TensorView logits, bool last) = 0;
   // The tokens of the oldest step not collected, in the order they were passed.
   virtual Result<std::vector<SampledToken>> Collect() = 0;
 };

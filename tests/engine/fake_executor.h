@@ -13,11 +13,14 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
+#include "base/token_constraint.h"
 #include "engine/request.h"
 #include "runtime/executor.h"
 
@@ -30,13 +33,18 @@ inline uint64_t ExtendHistory(uint64_t history, int32_t token) {
 }
 
 inline int32_t NextToken(uint64_t history, uint64_t seed, uint64_t index, int64_t vocab_size,
-                         const std::vector<int32_t>& masked) {
+                         const std::vector<int32_t>& masked,
+                         std::span<const uint32_t> allowed = {}) {
   int32_t token = static_cast<int32_t>(MixBits(history ^ MixBits(seed ^ MixBits(index))) %
                                        static_cast<uint64_t>(vocab_size));
-  while (std::find(masked.begin(), masked.end(), token) != masked.end()) {
+  for (int64_t tried = 0; tried < vocab_size; ++tried) {
+    if (std::find(masked.begin(), masked.end(), token) == masked.end() &&
+        (allowed.empty() || TokenAllowed(allowed, token))) {
+      return token;
+    }
     token = static_cast<int32_t>((token + 1) % vocab_size);
   }
-  return token;
+  return -1;  // nothing may be sampled
 }
 
 inline float TokenScore(uint64_t history, int32_t token) {
@@ -52,6 +60,8 @@ struct FakeDevice {
   std::atomic<int> num_steps{0};
   std::atomic<int> num_calls{0};           // Submit and Collect
   std::atomic<int> num_prefill_tokens{0};  // tokens of sequences that got more than one
+  std::atomic<int> num_late_masks{0};      // steps that got their masks late
+  bool late_masks = false;                 // it takes them
   int max_rows = 0;                        // sample rows in one step
   int max_tokens = 0;
 
@@ -84,10 +94,18 @@ class FakeExecutor : public Executor {
     ++device_->num_calls;
     if (static_cast<int>(done_.size()) >= depth_) Bad("more steps in flight than allowed");
     if (device_->fatal) return Internal("the device is lost");
+    if (unsampled_) Bad("a step before the masks of the last one");
     if (device_->failing_submits.count(num_submits_++) > 0) return Internal("injected at submit");
     const bool lost = device_->failing_collects.count(num_accepted_++) > 0;
     CheckShape(input);
-    StepOutput output = Execute(input);
+    std::vector<uint64_t> history;
+    StepOutput output = Execute(input, &history);
+    if (input.masks_follow) {
+      if (!device_->late_masks || done_.empty()) Bad("masks are late without need");
+      unsampled_ = Unsampled{std::move(history), input.sample_rows, input.num_masks};
+    } else {
+      SampleRows(input.sample_rows, input.token_masks, input.num_masks, history, &output);
+    }
     if (lost) {
       for (const int64_t slot : input.slot_ids) kv_[slot] = {0, kPoison, 0};
     }
@@ -96,8 +114,20 @@ class FakeExecutor : public Executor {
     return {};
   }
 
+  bool takes_late_masks() const override { return device_->late_masks; }
+
+  void SupplyMasks(std::vector<uint32_t> masks) override {
+    ++device_->num_late_masks;
+    if (!unsampled_) return Bad("masks for a step that waits for none");
+    if (done_.size() != 1) Bad("masks before the steps they depend on are collected");
+    SampleRows(unsampled_->rows, masks, unsampled_->num_masks, unsampled_->history,
+               &done_.back().output);
+    unsampled_.reset();
+  }
+
   Result<StepOutput> Collect() override {
     ++device_->num_calls;
+    if (unsampled_ && done_.size() == 1) Bad("a step is collected before its masks are there");
     if (done_.empty()) return Internal("nothing to collect");
     Done done = std::move(done_.front());
     done_.pop_front();
@@ -145,19 +175,32 @@ class FakeExecutor : public Executor {
     }
   }
 
-  StepOutput Execute(const ForwardInput& in) {
+  void SampleRows(const std::vector<SampleRow>& rows, const std::vector<uint32_t>& masks,
+                  int num_masks, const std::vector<uint64_t>& history, StepOutput* output) {
+    const auto words = static_cast<size_t>(TokenMaskWords(info_.vocab_size));
+    if (masks.size() != num_masks * words) Bad("words of token masks");
+    for (const SampleRow& row : rows) {
+      if (row.mask >= num_masks) Bad("a row names a mask that is not there");
+      const bool masked = row.mask >= 0 && (row.mask + 1) * words <= masks.size();
+      output->tokens.push_back(Sample(row, history,
+                                      masked ? std::span(masks).subspan(row.mask * words, words)
+                                             : std::span<const uint32_t>()));
+    }
+  }
+
+  StepOutput Execute(const ForwardInput& in, std::vector<uint64_t>* rows_history) {
     for (const SamplerSlotUpdate& u : in.slot_updates) {
       slots_[u.slot] = {true,        u.seed,    u.output_ids.size(), u.params->min_tokens,
                         /*last=*/-1, u.stop_ids};
       if (u.params->repetition_penalty != 1.0f && u.prompt_ids.empty()) Bad("prompt for penalties");
     }
-    std::vector<uint64_t> history(in.num_tokens());
+    std::vector<uint64_t>& history = *rows_history;
+    history.resize(in.num_tokens());
     std::set<int64_t> blocks;
     for (int s = 0; s < in.num_seqs(); ++s) Write(in, s, &blocks);
     for (int s = 0; s < in.num_seqs(); ++s) Attend(in, s, &history);
     StepOutput output;
     output.step = in.step;
-    for (const SampleRow& row : in.sample_rows) output.tokens.push_back(Sample(row, history));
     return output;
   }
 
@@ -206,7 +249,8 @@ class FakeExecutor : public Executor {
     }
   }
 
-  SampledToken Sample(const SampleRow& row, const std::vector<uint64_t>& history) {
+  SampledToken Sample(const SampleRow& row, const std::vector<uint64_t>& history,
+                      std::span<const uint32_t> allowed) {
     const uint64_t h = history[row.row];
     SamplerSlot& slot = slots_[row.slot];
     if (!slot.loaded) Bad("a sampler slot was never loaded");
@@ -217,7 +261,8 @@ class FakeExecutor : public Executor {
     } else {
       const bool mask = slot.count < static_cast<uint64_t>(slot.min_tokens);
       out.token = NextToken(h, slot.seed, slot.count++, info_.vocab_size,
-                            mask ? slot.stop_ids : std::vector<int32_t>{});
+                            mask ? slot.stop_ids : std::vector<int32_t>{}, allowed);
+      if (out.token < 0) Bad("nothing may be sampled");
       slot.last = out.token;
     }
     out.logprob = TokenScore(h, out.token);
@@ -230,13 +275,66 @@ class FakeExecutor : public Executor {
   std::vector<KvSlot> kv_;
   std::vector<SamplerSlot> slots_;
   std::deque<Done> done_;
+  struct Unsampled {
+    std::vector<uint64_t> history;
+    std::vector<SampleRow> rows;
+    int num_masks;
+  };
+  std::optional<Unsampled> unsampled_;  // the newest step, while its masks are missing
   int num_submits_ = 0;
   int num_accepted_ = 0;
+};
+
+// A request's constraint as a schedule must not change it.
+class ExpectedConstraint {
+ public:
+  ExpectedConstraint(const Request& request, const std::vector<int32_t>& stop,
+                     const ExecutorInfo& info)
+      : request_(request), stop_(stop) {
+    if (request.constraint == nullptr) return;
+    state_ = std::move(*request.constraint->Start(stop));
+    mask_.resize(static_cast<size_t>(TokenMaskWords(info.vocab_size)));
+    if (request.constraint_after < 0) Begin();
+  }
+  std::span<const uint32_t> mask() const {
+    return begun_ ? std::span<const uint32_t>(mask_) : std::span<const uint32_t>();
+  }
+  bool Over(int64_t num_outputs) const {
+    if (!begun_) return false;
+    for (int32_t t = 0; t < static_cast<int32_t>(mask_.size()) * 32; ++t) {
+      const bool stop = num_outputs < request_.params->min_tokens &&
+                        std::find(stop_.begin(), stop_.end(), t) != stop_.end();
+      if (TokenAllowed(mask_, t) && !stop) return false;
+    }
+    return true;
+  }
+  void Follow(int32_t token) {
+    if (state_ == nullptr) return;
+    if (!begun_) return SeeForced(token);
+    if (!state_->Advance(token)) mask_.assign(mask_.size(), 0);
+    (void)state_->FillMask(mask_);
+  }
+  void SeeForced(int32_t token) {
+    if (state_ != nullptr && !begun_ && token == request_.constraint_after) Begin();
+  }
+
+ private:
+  void Begin() {
+    begun_ = true;
+    (void)state_->FillMask(mask_);
+  }
+
+  const Request& request_;
+  const std::vector<int32_t> stop_;
+  std::unique_ptr<TokenConstraintState> state_;
+  std::vector<uint32_t> mask_;
+  bool begun_ = false;
 };
 
 struct ExpectedOutput {
   std::vector<int32_t> tokens;
   FinishReason finish = FinishReason::kNone;
+  int32_t stop_token = -1;
   std::vector<float> prompt_scores;  // one per prompt token but the first
 };
 
@@ -257,18 +355,25 @@ inline ExpectedOutput Expect(const Request& request, int choice, const ExecutorI
   const int64_t max_outputs = std::min<int64_t>(params.max_tokens, room);
   const uint64_t seed = static_cast<uint64_t>(*params.seed) + static_cast<uint64_t>(choice);
   int in_span = !request.span_budget ? -2 : request.span_budget->open_token < 0 ? 0 : -1;
+  ExpectedConstraint constraint(request, stop, info);
   while (static_cast<int64_t>(out.tokens.size()) < max_outputs) {
+    if (constraint.Over(static_cast<int64_t>(out.tokens.size()))) {
+      out.finish = FinishReason::kStop;
+      return out;
+    }
     const size_t n = out.tokens.size();
     const bool mask = n < static_cast<size_t>(params.min_tokens);
-    const int32_t token =
-        NextToken(h, seed, n, info.vocab_size, mask ? stop : std::vector<int32_t>{});
+    const int32_t token = NextToken(h, seed, n, info.vocab_size,
+                                    mask ? stop : std::vector<int32_t>{}, constraint.mask());
     out.tokens.push_back(token);
     h = ExtendHistory(h, token);
     if (!mask && std::find(stop.begin(), stop.end(), token) != stop.end()) {
       out.finish = FinishReason::kStop;
+      out.stop_token = token;
       return out;
     }
-    if (in_span == -2) continue;
+    if (static_cast<int64_t>(out.tokens.size()) < max_outputs) constraint.Follow(token);
+    if (in_span == -2 || constraint.Over(static_cast<int64_t>(out.tokens.size()))) continue;
     const SpanBudget& span = *request.span_budget;
     if (in_span == -1) {
       in_span = token == span.open_token                       ? 0
@@ -283,6 +388,7 @@ inline ExpectedOutput Expect(const Request& request, int choice, const ExecutorI
       if (static_cast<int64_t>(out.tokens.size()) >= max_outputs) break;
       out.tokens.push_back(forced);
       h = ExtendHistory(h, forced);
+      constraint.SeeForced(forced);
     }
   }
   out.finish = FinishReason::kLength;

@@ -8,6 +8,7 @@
 #include "engine/engine_core.h"
 #include "engine/engine_limits.h"
 #include "tests/engine/fake_executor.h"
+#include "tests/engine/hash_constraint.h"
 #include "tests/engine/recording_sink.h"
 
 namespace slipstream {
@@ -18,6 +19,7 @@ using testing::Expect;
 using testing::ExpectedOutput;
 using testing::FakeDevice;
 using testing::FakeExecutor;
+using testing::HashConstraint;
 using testing::RecordingSink;
 
 thread_local int64_t fake_now_us = 0;
@@ -50,6 +52,8 @@ class Schedule {
       for (int i = Pick(0, 4); i > 0; --i) device_->failing_collects.insert(Pick(0, 60));
     }
     depth_ = Pick(1, 2);
+    device_->late_masks = depth_ > 1 && Chance(60);
+    constrained_percent_ = info.vocab_size < 100 && Chance(70) ? 50 : 0;
     faults_ = faults;
     core_ = std::make_unique<EngineCore>(
         config_, std::make_unique<FakeExecutor>(info, depth_, device_), FakeNow);
@@ -124,6 +128,10 @@ class Schedule {
       span.forced = RandomTokens(Pick(1, 20));
       r.span_budget = span;
     }
+    if (Chance(constrained_percent_)) {
+      r.constraint = std::make_shared<HashConstraint>(Pick(0, 1000), core_->info().vocab_size);
+      if (Chance(30)) r.constraint_after = Pick(0, 39);
+    }
     r.sink = s.sink;
     const Status status = ValidateRequest(r, core_->info());
     const int64_t needed =
@@ -159,7 +167,7 @@ class Schedule {
     }
     ASSERT_EQ(got.tokens, want.tokens);
     ASSERT_EQ(got.finish, want.finish);
-    ASSERT_EQ(got.stop_token, want.finish == FinishReason::kStop ? want.tokens.back() : -1);
+    ASSERT_EQ(got.stop_token, want.stop_token);
     if (k != 0 || s.request.params->num_prompt_logprobs < 0) return;
     ASSERT_EQ(s.sink->prompt_logprobs().size(), want.prompt_scores.size());
     for (size_t i = 0; i < want.prompt_scores.size(); ++i) {
@@ -194,6 +202,7 @@ class Schedule {
   std::shared_ptr<FakeDevice> device_;
   EngineConfig config_;
   int depth_ = 1;
+  int constrained_percent_ = 0;
   bool faults_ = false;
   std::unique_ptr<EngineCore> core_;
   std::vector<std::vector<int32_t>> stems_;

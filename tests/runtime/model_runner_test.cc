@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/token_constraint.h"
 #include "runtime/perplexity.h"
 #include "tests/model/golden_harness.h"
 #include "tests/model/reference_backend.h"
@@ -128,6 +129,37 @@ TEST_F(RunnerTest, PromptScoresComePieceByPiece) {
   EXPECT_EQ(out->tokens[47].token, ArgmaxAt(47));
 }
 
+TEST_F(RunnerTest, MasksDecideWithTheStepOrAfterIt) {
+  ForwardInput in = Step(0, 20);
+  Load(in, {.temperature = 0});
+  const int words = static_cast<int>(TokenMaskWords(runner_->info().vocab_size));
+  const int32_t wanted = ArgmaxAt(19), other = (wanted + 5) % 192;
+  std::vector<uint32_t> mask(words, 0);
+  mask[other / 32] |= uint32_t{1} << other % 32;
+  in.num_masks = 1;
+  in.sample_rows = {{.row = 19, .slot = 1, .mask = 0}};
+  ForwardInput late = in;
+  in.token_masks = mask;
+  const auto out = RunStep(*runner_, in);
+  ASSERT_TRUE(out) << out.error().message;
+  EXPECT_EQ(out->tokens[0].token, other);
+
+  late.masks_follow = true;
+  ASSERT_TRUE(runner_->Submit(late));
+  EXPECT_FALSE(runner_->Submit(in)) << "a step must not pass one that waits for masks";
+  ASSERT_TRUE(runner_->SupplyMasks(mask));
+  EXPECT_FALSE(runner_->SupplyMasks(mask));
+  const auto second = runner_->Collect();
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_EQ(second->tokens[0].token, other);
+
+  // Masks of the wrong size end the step, and the runner goes on.
+  ASSERT_TRUE(runner_->Submit(late));
+  EXPECT_FALSE(runner_->SupplyMasks(std::span(mask).first(1)));
+  EXPECT_FALSE(runner_->Collect());
+  EXPECT_TRUE(RunStep(*runner_, in));
+}
+
 TEST_F(RunnerTest, StepsThatLieAreErrors) {
   using Change = void (*)(ForwardInput&);
   const Change kLies[] = {
@@ -145,6 +177,10 @@ TEST_F(RunnerTest, StepsThatLieAreErrors) {
       [](ForwardInput& in) { in.sample_rows = {{.row = 20, .slot = 1}}; },
       [](ForwardInput& in) { in.sample_rows = {{.row = -1, .slot = 1}}; },
       [](ForwardInput& in) { in.sample_rows = {{.row = 0, .slot = 4}}; },
+      [](ForwardInput& in) { in.sample_rows = {{.row = 0, .slot = 1, .mask = 0}}; },
+      [](ForwardInput& in) { in.num_masks = 1; },
+      [](ForwardInput& in) { in.num_masks = -1; },
+      [](ForwardInput& in) { in.token_masks = {1}; },
       [](ForwardInput& in) { in = ForwardInput{}; },
   };
   for (size_t i = 0; i < std::size(kLies); ++i) {

@@ -32,7 +32,9 @@ ForwardInput SampleInput() {
                      .prompt_ids = {5, 6},
                      .output_ids = {},
                      .stop_ids = {2}}};
-  f.sample_rows = {{.row = 2, .slot = 0}, {.row = 3, .slot = 1, .target = 8}};
+  f.sample_rows = {{.row = 2, .slot = 0, .mask = 1}, {.row = 3, .slot = 1, .target = 8}};
+  f.num_masks = 2;
+  f.token_masks = {1, 2, 3, 4, 5, 6, 7, 8};  // 4 words for 100 tokens
   return f;
 }
 
@@ -79,6 +81,8 @@ TEST(StepCodec, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->slot_updates[0].params->logit_bias,
             SampleInput().slot_updates[0].params->logit_bias);
   EXPECT_EQ(back->sample_rows[1].target, 8);
+  EXPECT_EQ(back->sample_rows[0].mask, 1);
+  EXPECT_EQ(back->token_masks, SampleInput().token_masks);
 }
 
 TEST(StepCodec, EveryTruncationAndRandomDamageIsSurvived) {
@@ -110,6 +114,12 @@ TEST(CheckForwardInput, RefusesWhatDoesNotFit) {
   expect_refused([](ForwardInput& f) { f.query_start = {0, 4, 3}; });
   expect_refused([](ForwardInput& f) { f.sample_rows[0].row = 4; });
   expect_refused([](ForwardInput& f) { f.slot_updates[0].slot = 4; });
+  expect_refused([](ForwardInput& f) { f.sample_rows[0].mask = 2; });
+  expect_refused([](ForwardInput& f) { f.sample_rows[0].mask = -2; });
+  expect_refused([](ForwardInput& f) { f.token_masks.pop_back(); });
+  expect_refused([](ForwardInput& f) { f.num_masks = 1; });
+  expect_refused([](ForwardInput& f) { f.num_masks = -1; });
+  expect_refused([](ForwardInput& f) { f.num_masks = 5, f.token_masks.resize(20); });
 }
 
 TEST(RemoteExecutor, RunsStepsAndCarriesStepErrors) {

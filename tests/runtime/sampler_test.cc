@@ -54,6 +54,47 @@ class SamplerTest : public ::testing::Test {
   std::vector<float> logits_;
 };
 
+TEST_F(SamplerTest, OnlyAllowedTokensAreDrawn) {
+  std::vector<uint32_t> allowed((kVocab + 31) / 32, 0);
+  const auto allow = [&](int32_t token) { allowed[token / 32] |= uint32_t{1} << token % 32; };
+  allow(7), allow(31), allow(32), allow(299);
+  allowed.back() |= uint32_t{1} << 31;  // beyond the vocabulary: not there
+  logits_[100] = 50.0f;                 // what the model wants
+  logits_[32] = 1.0f;
+  logits_[299] = 0.5f;
+  for (const SamplingParams& params :
+       {SamplingParams{.temperature = 0}, SamplingParams{.temperature = 2, .top_k = 3},
+        SamplingParams{.temperature = 2, .top_p = 0.9f}, SamplingParams{.temperature = 2},
+        SamplingParams{.temperature = 1, .repetition_penalty = 2, .num_logprobs = 2}}) {
+    Load(params);
+    std::set<int32_t> seen;
+    for (int i = 0; i < 2000; ++i) {
+      const std::vector<float> before = logits_;
+      const auto out = sampler_.Sample({.row = 0, .slot = 2, .mask = 0}, logits_, allowed);
+      ASSERT_TRUE(out) << out.error().message;
+      ASSERT_EQ(before, logits_);
+      seen.insert(out->token);
+      if (params.num_logprobs < 0) continue;
+      ASSERT_EQ(out->top[0].token, 100) << "log probabilities are of the model, not of the grammar";
+    }
+    for (const int32_t token : seen) {
+      EXPECT_TRUE(token == 7 || token == 31 || token == 32 || token == 299) << token;
+    }
+    if (params.temperature == 0) EXPECT_EQ(seen, std::set<int32_t>{32});
+  }
+  Load({.temperature = 0}, 1, {}, {}, {});
+  allowed.assign(allowed.size(), 0);
+  EXPECT_FALSE(sampler_.Sample({.row = 0, .slot = 2, .mask = 0}, logits_, allowed));
+}
+
+TEST(MaskOf, FindsTheMaskOfARow) {
+  const std::vector<uint32_t> masks = {1, 2, 3, 4};
+  EXPECT_TRUE(MaskOf({.mask = -1}, masks, 40).empty());
+  EXPECT_TRUE(MaskOf({.target = 3, .mask = 1}, masks, 40).empty());
+  EXPECT_EQ(MaskOf({.mask = 1}, masks, 40).data(), masks.data() + 2);
+  EXPECT_EQ(MaskOf({.mask = 1}, masks, 40).size(), 2u);
+}
+
 SamplingParams Greedy() { return {.temperature = 0.0f}; }
 
 TEST_F(SamplerTest, GreedyTakesTheLowestIdOnTies) {

@@ -21,6 +21,11 @@ size_t MaxLoadIds(const CudaSampler::Limits& limits) {
          2 * kernels::kMaxLogitBias;
 }
 
+// Of one mask over the vocabulary.
+size_t MaskWords(const CudaSampler::Limits& limits) {
+  return static_cast<size_t>((limits.vocab_size + 31) / 32);
+}
+
 Result<std::unique_ptr<DeviceBuffer>> Zeroed(size_t elems, size_t elem_bytes) {
   return DeviceBuffer::Make(elems * elem_bytes);
 }
@@ -53,9 +58,15 @@ Status CudaSampler::AllocateTurns() {
   SLIP_ASSIGN_OR_RETURN(scratch_, DeviceBuffer::Make(kernels::SampleScratchBytes(
                                       limits_.max_tasks_per_sample, state_.vocab_size)));
   SLIP_ASSIGN_OR_RETURN(loads_, DeviceBuffer::Make(load_bytes));
+  const size_t mask_bytes =
+      static_cast<size_t>(limits_.num_slots) * MaskWords(limits_) * sizeof(uint32_t);
+  SLIP_ASSIGN_OR_RETURN(masks_, DeviceBuffer::Make(mask_bytes));
+  SLIP_ASSIGN_OR_RETURN(mask_rows_, DeviceBuffer::Make(tasks * sizeof(int32_t)));
   for (Turn& turn : turns_) {
     SLIP_ASSIGN_OR_RETURN(turn.tasks, PinnedBuffer::Make(tasks * sizeof(SampleTask)));
     SLIP_ASSIGN_OR_RETURN(turn.records, PinnedBuffer::Make(tasks * sizeof(SampledTokenRecord)));
+    SLIP_ASSIGN_OR_RETURN(turn.masks, PinnedBuffer::Make(mask_bytes));
+    SLIP_ASSIGN_OR_RETURN(turn.mask_rows, PinnedBuffer::Make(tasks * sizeof(int32_t)));
   }
   for (LoadTurn& turn : load_turns_) {
     SLIP_ASSIGN_OR_RETURN(turn.staging, PinnedBuffer::Make(load_bytes));
@@ -109,13 +120,50 @@ Status CudaSampler::Load(std::span<const SamplingSlotLoad> loads, std::span<cons
   return {};
 }
 
-Status CudaSampler::Sample(TensorView logits, std::span<const SampleTask> tasks, bool last) {
+// The turn's staging is free: its step before last was collected. One sequence samples once a step,
+// so there are at most as many masks as slots.
+Status CudaSampler::UploadMasks(Turn* turn, size_t first, std::span<const uint32_t* const> masks) {
+  const size_t words = MaskWords(limits_);
+  const size_t first_mask = static_cast<size_t>(turn->num_masks);
+  uint32_t* staged = turn->masks.as<uint32_t>();
+  int32_t* rows = turn->mask_rows.as<int32_t>() + first;
+  for (size_t i = 0; i < masks.size(); ++i) {
+    rows[i] = -1;
+    if (masks[i] == nullptr) continue;
+    if (turn->num_masks >= limits_.num_slots) return Internal("more token masks than sequences");
+    std::memcpy(staged + static_cast<size_t>(turn->num_masks) * words, masks[i],
+                words * sizeof(uint32_t));
+    rows[i] = turn->num_masks++;
+  }
+  const size_t count = static_cast<size_t>(turn->num_masks) - first_mask;
+  if (count > 0) {
+    SLIP_RETURN_IF_ERROR(CudaOk(
+        cudaMemcpyAsync(masks_->as<uint32_t>() + first_mask * words, staged + first_mask * words,
+                        count * words * sizeof(uint32_t), cudaMemcpyHostToDevice, stream_),
+        "copying token masks"));
+  }
+  return CudaOk(cudaMemcpyAsync(mask_rows_->as<int32_t>() + first, rows,
+                                masks.size() * sizeof(int32_t), cudaMemcpyHostToDevice, stream_),
+                "copying token masks");
+}
+
+Status CudaSampler::Sample(TensorView logits, std::span<const SampleTask> tasks,
+                           std::span<const uint32_t* const> masks, bool last) {
   Turn& turn = turns_[turn_];
-  if (!std::exchange(step_open_, true)) turn.num_tasks = 0;
+  if (!std::exchange(step_open_, true)) turn.num_tasks = turn.num_masks = 0;
   const size_t first = static_cast<size_t>(turn.num_tasks);
   if (first + tasks.size() > static_cast<size_t>(limits_.max_tasks_per_step)) {
     step_open_ = false;
     return Internal("more rows to sample than the step has tokens");
+  }
+  if (!masks.empty()) {
+    Status uploaded = masks.size() == tasks.size()
+                          ? UploadMasks(&turn, first, masks)
+                          : Internal("as many token masks as rows to sample are needed");
+    if (!uploaded) {
+      step_open_ = false;
+      return uploaded;
+    }
   }
   SampleTask* staged = turn.tasks.as<SampleTask>() + first;
   std::memcpy(staged, tasks.data(), tasks.size_bytes());
@@ -132,6 +180,9 @@ Status CudaSampler::Sample(TensorView logits, std::span<const SampleTask> tasks,
         .state = state_,
         .tasks = tasks_->as<SampleTask>() + first + begin,
         .num_tasks = static_cast<int>(count),
+        .allowed = masks.empty() ? nullptr : masks_->as<uint32_t>(),
+        .allowed_rows = masks.empty() ? nullptr : mask_rows_->as<int32_t>() + first + begin,
+        .allowed_stride = static_cast<int64_t>(MaskWords(limits_)),
         .out = records_->as<SampledTokenRecord>() + first + begin,
         .scratch = scratch_->data()};
     if (kernels::SampleTokens(params, dependent_launch_, stream_) != KernelStatus::kOk) {

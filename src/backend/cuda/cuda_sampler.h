@@ -27,7 +27,8 @@ class CudaSampler final : public DeviceSampler {
 
   Status Load(std::span<const kernels::SamplingSlotLoad> loads,
               std::span<const int32_t> ids) override;
-  Status Sample(TensorView logits, std::span<const kernels::SampleTask> tasks, bool last) override;
+  Status Sample(TensorView logits, std::span<const kernels::SampleTask> tasks,
+                std::span<const uint32_t* const> masks, bool last) override;
   Result<std::span<const kernels::SampledTokenRecord>> Collect() override;
 
   const int32_t* last_tokens() const { return state_.last_token; }
@@ -36,9 +37,10 @@ class CudaSampler final : public DeviceSampler {
  private:
   // What one step in flight needs of its own.
   struct Turn {
-    PinnedBuffer tasks, records;
+    PinnedBuffer tasks, records, masks, mask_rows;
     CudaEvent done;
     int num_tasks = 0;
+    int num_masks = 0;
   };
   struct LoadTurn {
     PinnedBuffer staging;
@@ -49,6 +51,8 @@ class CudaSampler final : public DeviceSampler {
       : limits_(limits), stream_(stream), dependent_launch_(dependent_launch) {}
   Status AllocateState();
   Status AllocateTurns();
+  // Uploads the masks of the tasks from `first` on and where each task finds its own.
+  Status UploadMasks(Turn* turn, size_t first, std::span<const uint32_t* const> masks);
   Status LoadOne(const kernels::SamplingSlotLoad& load, std::span<const int32_t> ids);
 
   const Limits limits_;
@@ -56,7 +60,7 @@ class CudaSampler final : public DeviceSampler {
   bool dependent_launch_;
   kernels::SamplingState state_;
   std::unique_ptr<DeviceBuffer> slots_, last_token_, counts_, bias_, stops_;
-  std::unique_ptr<DeviceBuffer> tasks_, records_, scratch_, loads_;
+  std::unique_ptr<DeviceBuffer> tasks_, records_, scratch_, loads_, masks_, mask_rows_;
   std::array<Turn, 2> turns_;
   std::array<LoadTurn, 2> load_turns_;
   int turn_ = 0;            // of the step being issued

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <memory>
 
+#include "base/log_fields.h"
+
 namespace slipstream {
 namespace {
 
@@ -61,20 +63,45 @@ void InitLog(LogLevel level, LogFormat format) {
   json_format = format == LogFormat::kJson;
   Logger().set_level(ToSpdlog(level));
   Logger().set_pattern(format == LogFormat::kJson
-                           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%v"})"
+                           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
                            : "%Y-%m-%d %H:%M:%S.%e %L %v");
 }
 
 bool LogEnabled(LogLevel level) { return Logger().should_log(ToSpdlog(level)); }
 
-void LogLine(LogLevel level, std::string_view message) {
+void LogLine(LogLevel level, std::string_view message) { LogWith(level, message, {}); }
+
+void LogWith(LogLevel level, std::string_view message, const LogFields& fields) {
   if (!LogEnabled(level)) return;
+  std::string line;
   if (json_format) {
-    const std::string escaped = JsonEscape(message);
-    Logger().log(ToSpdlog(level), spdlog::string_view_t(escaped));
+    line = "\"message\":\"" + JsonEscape(message) + '"' + fields.text();
   } else {
-    Logger().log(ToSpdlog(level), spdlog::string_view_t(message.data(), message.size()));
+    line.append(message).append(fields.text());
   }
+  Logger().log(ToSpdlog(level), spdlog::string_view_t(line));
+}
+
+LogFields& LogFields::Add(std::string_view name, std::string_view text) {
+  // In the text format a value with spaces is quoted, so that fields can be told apart.
+  const bool plain =
+      !json_format && !text.empty() && text.find_first_of(" \"\\=\n\r\t") == std::string_view::npos;
+  text_ += json_format ? fmt::format(",\"{}\":\"{}\"", name, JsonEscape(text))
+           : plain     ? fmt::format(" {}={}", name, text)
+                       : fmt::format(" {}=\"{}\"", name, JsonEscape(text));
+  return *this;
+}
+
+LogFields& LogFields::Add(std::string_view name, int64_t value) {
+  text_ +=
+      json_format ? fmt::format(",\"{}\":{}", name, value) : fmt::format(" {}={}", name, value);
+  return *this;
+}
+
+LogFields& LogFields::AddSeconds(std::string_view name, double seconds) {
+  text_ += json_format ? fmt::format(",\"{}\":{:.6f}", name, seconds)
+                       : fmt::format(" {}={:.6f}", name, seconds);
+  return *this;
 }
 
 }  // namespace slipstream

@@ -22,6 +22,8 @@ struct ServerConfig {
 
   // Requests admitted that have no first token yet; one more is answered 429.
   int max_queued_requests = 1024;
+  // Prompt tokens of requests that have no first token yet; more is answered 429. 0: no limit.
+  int64_t max_queued_tokens = 1 << 20;
   int max_connections = 8192;  // one more is answered 503 and closed
   size_t max_body_bytes = size_t{16} << 20;
   size_t max_header_bytes = size_t{64} << 10;
@@ -33,7 +35,10 @@ struct ServerConfig {
   double idle_timeout_seconds = 75;        // a kept-alive connection without a request
   double write_timeout_seconds = 60;       // a client that takes no byte for so long is cut off
   double keep_alive_comment_seconds = 15;  // ": keep-alive" in streams silent for so long; 0: never
-  double stalled_engine_seconds = 60;      // /health fails when work waits and no step ends
+  // The longest that a request may take; clients may ask for less. 0: no limit. It then ends with
+  // an error: 504, or the last event of a stream.
+  double request_timeout_seconds = 0;
+  double stalled_engine_seconds = 60;  // /health fails when work waits and no step ends
 
   // Forms of tool calls and reasoning in the model's text: "auto" reads the chat template, other
   // names are in server/parsing/output_forms.h.
@@ -42,7 +47,14 @@ struct ServerConfig {
   bool strict_fields = false;  // refuse requests with unknown fields instead of ignoring these
 
   std::vector<std::string> api_keys;  // empty: no key is asked for. /health, /metrics never ask
-  bool cors = false;                  // allow browsers of any origin
+  // JSON: names, keys or their hashes, limits (docs/operations.md). Read again on SIGHUP.
+  std::string api_keys_file;
+  // PEM files; both or none. HTTP and gRPC then speak TLS only. Read again on SIGHUP.
+  std::string tls_cert, tls_key;
+  bool log_requests = true;  // a line for every request; probes and pages at the debug level only
+  std::string metrics_compat = "none";  // "vllm": its metric names beside ours
+  bool prefix_caching = true;           // the engine's setting, for that page
+  bool cors = false;                    // allow browsers of any origin
 };
 
 }  // namespace slipstream

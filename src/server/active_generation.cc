@@ -33,6 +33,16 @@ Error PromptTooLong(int64_t limit, int64_t at_least, const char* param) {
                param};
 }
 
+int64_t DeadlineOf(const GenerateRequest& request, const ServerConfig& config, int64_t now_us) {
+  double seconds = config.request_timeout_seconds;
+  const auto allow = [&](const std::optional<double>& most) {
+    if (most && (seconds <= 0 || *most < seconds)) seconds = *most;
+  };
+  allow(request.max_seconds);
+  if (request.record) allow(request.record->max_seconds);
+  return seconds > 0 ? now_us + static_cast<int64_t>(seconds * 1e6) : 0;
+}
+
 }  // namespace
 
 void PromptSink::OnEvents(std::span<TokenEvent> events) {
@@ -75,7 +85,8 @@ ActiveGeneration::ActiveGeneration(std::shared_ptr<Service> service, EventLoop& 
       prompts_(request_.prompts.size()),
       choices_(request_.prompts.size() * static_cast<size_t>(std::max(request_.num_choices, 0))),
       choices_left_(choices_.size()),
-      created_us_(NowUs()) {
+      created_us_(NowUs()),
+      deadline_us_(DeadlineOf(request_, service_.config_, created_us_)) {
   service_.live_generations_.fetch_add(1);
   service_.metrics_.open_requests.fetch_add(1);
 }
@@ -177,7 +188,14 @@ Status ActiveGeneration::PreparePrompt(size_t index) {
   source = std::string();  // a long conversation need not live as long as its answer
   if (prompt.ids.empty()) return InvalidArgument("the prompt has no tokens", "prompt");
   prompt.num_tokens = static_cast<int64_t>(prompt.ids.size());
-  return FitContext(field, &prompt);
+  SLIP_RETURN_IF_ERROR(FitContext(field, &prompt));
+  if (service_.ReserveTokens(prompt.num_tokens)) {
+    prompt.queued_tokens = prompt.num_tokens;
+    return {};
+  }
+  return slipstream::Fail(ErrorCode::kResourceExhausted,
+                          fmt::format("the queue is full ({} prompt tokens wait); try again later",
+                                      service_.metrics_.queued_tokens.load()));
 }
 
 Result<std::vector<int32_t>> ActiveGeneration::EncodePrompt(const std::string& text,
@@ -231,6 +249,7 @@ Status ActiveGeneration::Submit(const std::vector<std::shared_ptr<PromptSink>>& 
     request.num_choices = request_.num_choices;
     request.priority = request_.priority;
     request.cache_salt = request_.cache_salt;
+    if (deadline_us_ != 0) request.deadline_us = deadline_us_;
     request.sink = sinks[i];
     SLIP_RETURN_IF_ERROR(service_.SubmitToEngine(std::move(request)));
   }
@@ -243,7 +262,9 @@ void ActiveGeneration::Accept() {
   for (const Prompt& prompt : prompts_) {
     usage_.prompt_tokens += prompt.num_tokens;
     service_.metrics_.request_prompt_tokens.Observe(static_cast<double>(prompt.num_tokens));
+    service_.metrics_.request_params_max_tokens.Observe(prompt.params->max_tokens);
   }
+  service_.metrics_.request_params_n.Observe(request_.num_choices);
   const auto observer = observer_;
   observer->OnAccepted();
   auto early = std::move(early_);

@@ -52,6 +52,7 @@ class ActiveGeneration final : public Generation,
   void Cancel() override;
   bool accepted() const override { return accepted_; }
   const GenerationUsage& usage() const override { return usage_; }
+  void Tick(int64_t now_us) override;
 
   void Deliver(int prompt, std::vector<TokenEvent> events);
   // Ends the generation with an error as its last event, if it has not ended.
@@ -70,9 +71,10 @@ class ActiveGeneration final : public Generation,
     std::vector<SampledToken> logprobs;
     std::vector<TokenEvent> held;  // events that must wait for the prompt's logprobs
     int64_t num_tokens = 0;
-    bool queued = false;  // holds a place in the queue
-    bool scored = false;  // logprobs are here or not wanted
-    bool seen = false;    // its first event was counted
+    bool queued = false;                    // holds a place in the queue
+    std::atomic<int64_t> queued_tokens{0};  // and room for so many tokens
+    bool scored = false;                    // logprobs are here or not wanted
+    bool seen = false;                      // its first event was counted
   };
   struct Choice {
     std::optional<Detokenizer> detokenizer;  // made with the first event
@@ -100,8 +102,14 @@ class ActiveGeneration final : public Generation,
                   std::optional<int>* stopped);
   void CountToken(Choice* choice);
   void FailFor(const Error& error, Counter& reason);
-  void End(Counter* reason);  // null: never admitted, so not counted
+  // `reason` null: never admitted, so not counted.
+  void End(Counter* reason, std::string_view finish, std::string_view error = {});
   void ReleasePlace(Prompt* prompt);
+  bool TimeIsUp(int64_t now_us) const { return deadline_us_ != 0 && now_us >= deadline_us_; }
+  Error OutOfTime() const;
+  void ObserveRequest();  // histograms of a request that finished
+  // Tells the record how it ended, and charges the key for it.
+  void Report(std::string_view finish, std::string_view error);
   void CancelSinks();
 
   const std::shared_ptr<Service> owner_;  // the engine may let go of a sink after the server
@@ -116,10 +124,12 @@ class ActiveGeneration final : public Generation,
   std::atomic<bool> cancelled_{false};  // read by Prepare
   bool accepted_ = false;
   bool ended_ = false;
-  bool saw_token_ = false;
   bool length_limited_ = false;
   GenerationUsage usage_;
   const int64_t created_us_;
+  const int64_t deadline_us_;                                   // 0: none
+  int64_t scheduled_us_ = 0;                                    // of its first event
+  int64_t first_token_us_ = 0;                                  // 0: none yet
   int64_t now_us_ = 0;                                          // of the batch in hand
   std::vector<std::pair<int, std::vector<TokenEvent>>> early_;  // mail from before Accept
 };

@@ -17,6 +17,7 @@
 #include "engine/request.h"
 #include "runtime/sampling_params.h"
 #include "server/event_loop.h"
+#include "server/request_record.h"
 
 namespace slipstream {
 
@@ -43,6 +44,8 @@ struct GenerateRequest {
   bool return_prompt_ids = false;      // in ChoiceDelta::prompt_ids, as with echo
   int priority = 0;
   std::string cache_salt;
+  std::optional<double> max_seconds;      // the smallest of this, the record's and the server's
+  std::shared_ptr<RequestRecord> record;  // null: nobody wants to know
 };
 
 struct GenerationUsage {
@@ -82,6 +85,9 @@ class Generation {
   virtual void Cancel() = 0;
   virtual bool accepted() const = 0;
   virtual const GenerationUsage& usage() const = 0;
+  // Loop thread, now and then: ends with kDeadlineExceeded when its time is up (NowUs clock). The
+  // engine keeps the time too, but may hang.
+  virtual void Tick(int64_t now_us) = 0;
 };
 
 }  // namespace slipstream

@@ -1,4 +1,6 @@
 // The half of ActiveGeneration that turns token events into text events.
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -13,6 +15,11 @@ void ActiveGeneration::HandleEvent(int index, TokenEvent& event) {
     prompt.seen = true;
     ReleasePlace(&prompt);
     usage_.cached_tokens += event.num_cached_tokens;
+    if (scheduled_us_ == 0 && event.has_token) {
+      scheduled_us_ = event.scheduled_us;
+      service_.metrics_.request_queue_time_seconds.Observe(
+          static_cast<double>(std::max<int64_t>(0, scheduled_us_ - created_us_)) * 1e-6);
+    }
   }
   if (!prompt.scored) {
     const bool brings_logprobs = event.choice == 0;
@@ -40,6 +47,7 @@ void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
     return FailFor(event.error, service_.metrics_.finished_error_total);
   }
   if (event.finish == FinishReason::kAbort) {
+    if (TimeIsUp(now_us_)) return FailFor(OutOfTime(), service_.metrics_.finished_abort_total);
     return Fail({ErrorCode::kUnavailable, "the request was aborted by the server", {}});
   }
   if (event.has_token) CountToken(&choice);
@@ -78,9 +86,10 @@ void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
   const auto observer = observer_;  // it may cancel us while we call it
   observer->OnDelta(delta);
   if (choices_left_ == 0 && !ended_) {
-    service_.metrics_.e2e_request_latency_seconds.Observe((now_us_ - created_us_) * 1e-6);
+    ObserveRequest();
     End(length_limited_ ? &service_.metrics_.finished_length_total
-                        : &service_.metrics_.finished_stop_total);
+                        : &service_.metrics_.finished_stop_total,
+        length_limited_ ? "length" : "stop");
     observer->OnFinished(usage_);
   }
 }
@@ -121,13 +130,43 @@ void ActiveGeneration::CountToken(Choice* choice) {
   ++usage_.completion_tokens;
   ++choice->num_tokens;
   ServerMetrics& metrics = service_.metrics_;
-  if (!saw_token_) {
-    saw_token_ = true;
+  if (first_token_us_ == 0) {
+    first_token_us_ = now_us_;
     metrics.time_to_first_token_seconds.Observe((now_us_ - created_us_) * 1e-6);
   } else if (choice->last_token_us != 0) {
     metrics.inter_token_latency_seconds.Observe((now_us_ - choice->last_token_us) * 1e-6);
   }
   choice->last_token_us = now_us_;
+}
+
+void ActiveGeneration::ObserveRequest() {
+  ServerMetrics& metrics = service_.metrics_;
+  const auto seconds = [](int64_t from_us, int64_t to_us) {
+    return static_cast<double>(std::max<int64_t>(0, to_us - from_us)) * 1e-6;
+  };
+  metrics.e2e_request_latency_seconds.Observe(seconds(created_us_, now_us_));
+  if (first_token_us_ == 0 || scheduled_us_ == 0) return;
+  const double decode = seconds(first_token_us_, now_us_);
+  metrics.request_prefill_seconds.Observe(seconds(scheduled_us_, first_token_us_));
+  metrics.request_decode_seconds.Observe(decode);
+  metrics.request_inference_seconds.Observe(seconds(scheduled_us_, now_us_));
+  const int64_t later_tokens = usage_.completion_tokens / static_cast<int64_t>(choices_.size()) - 1;
+  if (later_tokens > 0) {
+    metrics.request_time_per_output_token_seconds.Observe(decode /
+                                                          static_cast<double>(later_tokens));
+  }
+}
+
+Error ActiveGeneration::OutOfTime() const {
+  return {ErrorCode::kDeadlineExceeded,
+          fmt::format("the request was not finished in the {:g} seconds that it was given",
+                      static_cast<double>(deadline_us_ - created_us_) * 1e-6),
+          {}};
+}
+
+void ActiveGeneration::Tick(int64_t now_us) {
+  if (ended_ || !TimeIsUp(now_us)) return;
+  FailFor(OutOfTime(), service_.metrics_.finished_abort_total);
 }
 
 void ActiveGeneration::Fail(const Error& error) {
@@ -139,9 +178,13 @@ void ActiveGeneration::Fail(const Error& error) {
 void ActiveGeneration::FailFor(const Error& error, Counter& reason) {
   if (ended_) return;
   const bool admitted = !sinks_.empty();
+  if (error.code == ErrorCode::kDeadlineExceeded) {
+    service_.metrics_.deadlines_exceeded_total.Add();
+  }
   CancelSinks();
   const auto observer = observer_;
-  End(admitted ? &reason : nullptr);
+  End(admitted ? &reason : nullptr,
+      &reason == &service_.metrics_.finished_abort_total ? "abort" : "error", error.message);
   observer->OnError(error);
 }
 
@@ -149,7 +192,7 @@ void ActiveGeneration::Cancel() {
   if (ended_) return;
   CancelSinks();
   service_.metrics_.client_disconnects_total.Add();
-  End(&service_.metrics_.finished_abort_total);
+  End(&service_.metrics_.finished_abort_total, "abort", "the client left");
 }
 
 void ActiveGeneration::CancelSinks() {
@@ -159,18 +202,34 @@ void ActiveGeneration::CancelSinks() {
   service_.engine_.Wake();
 }
 
-void ActiveGeneration::End(Counter* reason) {
+void ActiveGeneration::End(Counter* reason, std::string_view finish, std::string_view error) {
   ended_ = true;
   if (reason != nullptr) reason->Add();
   service_.metrics_.open_requests.fetch_sub(1);
   for (Prompt& prompt : prompts_) ReleasePlace(&prompt);
+  Report(finish, error);
   // The sinks own this generation; let go of them here and only the engine's hold remains.
   sinks_.clear();
   observer_.reset();
   early_.clear();
 }
 
+void ActiveGeneration::Report(std::string_view finish, std::string_view error) {
+  const std::shared_ptr<RequestRecord> record = std::move(request_.record);
+  if (!record) return;
+  record->generated = true;
+  record->first_token_us = first_token_us_;
+  record->prompt_tokens = usage_.prompt_tokens;
+  record->completion_tokens = usage_.completion_tokens;
+  record->cached_tokens = usage_.cached_tokens;
+  record->finish = finish;
+  record->error = error;
+  if (record->key) record->key->Charge(usage_.prompt_tokens, usage_.completion_tokens);
+  record->permit.reset();
+}
+
 void ActiveGeneration::ReleasePlace(Prompt* prompt) {
+  service_.ReleaseTokens(prompt->queued_tokens.exchange(0));
   if (!prompt->queued) return;
   prompt->queued = false;
   service_.Release(1);

@@ -79,6 +79,8 @@ void AddServer(MetricsPage& page, const ServerMetrics& s) {
   page.Count("connections_total", "HTTP connections accepted", s.connections_total);
   page.Count("connections_refused_total", "HTTP connections over the limit",
              s.connections_refused_total);
+  page.Count("tls_handshake_failures_total", "TLS handshakes that failed",
+             s.tls_handshake_failures_total);
   page.Add("time_to_first_token_seconds", "From admission to the first token",
            s.time_to_first_token_seconds);
   page.Add("inter_token_latency_seconds", "Between tokens of a choice",

@@ -37,9 +37,14 @@ void AddOperationRoutes(Service& service, Router* router) {
                  : ErrorResponse(ready.error());
   });
   Add(router, "/metrics", [&service] {
-    return Text(RenderMetrics(service.metrics(), service.engine().metrics(), service.model().name,
-                              service.engine().info().block_size_tokens),
-                "text/plain; version=0.0.4; charset=utf-8");
+    const MetricsSources sources{.server = service.metrics(),
+                                 .engine = service.engine().metrics(),
+                                 .model_name = service.model().name,
+                                 .block_size_tokens = service.engine().info().block_size_tokens,
+                                 .vllm_names = service.config().metrics_compat == "vllm",
+                                 .prefix_caching = service.config().prefix_caching,
+                                 .keys = service.keys()->accounts()};
+    return Text(RenderMetrics(sources), "text/plain; version=0.0.4; charset=utf-8");
   });
   Add(router, "/version",
       [] { return Text("{\"version\":\"" SLIPSTREAM_VERSION "\"}", "application/json"); });

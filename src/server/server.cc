@@ -27,9 +27,10 @@ class ServerImpl final : public Server {
  public:
   ServerImpl(const ServerConfig& config, ModelInfo model,
              std::shared_ptr<const Tokenizer> tokenizer,
-             std::shared_ptr<const ChatTemplate> chat_template, Engine& engine)
+             std::shared_ptr<const ChatTemplate> chat_template, std::shared_ptr<ApiKeys> keys,
+             Engine& engine)
       : service_(std::make_shared<Service>(config, std::move(model), std::move(tokenizer),
-                                           std::move(chat_template), engine)) {}
+                                           std::move(chat_template), std::move(keys), engine)) {}
   ~ServerImpl() override { Stop(); }
 
   Status Start() {
@@ -39,8 +40,8 @@ class ServerImpl final : public Server {
     AddModelRoutes(*service_, &router);
     AddTokenizeRoutes(*service_, &router);
     AddOperationRoutes(*service_, &router);
-    SLIP_ASSIGN_OR_RETURN(
-        listener_, HttpListener::Start(service_->config(), std::move(router), service_->metrics()));
+    SLIP_ASSIGN_OR_RETURN(listener_, HttpListener::Start(service_->config(), std::move(router),
+                                                         service_->metrics(), service_->keys()));
     if (service_->config().grpc_port == 0) return {};
     std::vector<EventLoop*> loops;
     for (int i = 0; i < listener_->num_loops(); ++i) loops.push_back(&listener_->loop(i));
@@ -50,6 +51,12 @@ class ServerImpl final : public Server {
 
   uint16_t http_port() const override { return listener_->port(); }
   uint16_t grpc_port() const override { return grpc_ ? grpc_->port() : 0; }
+
+  Status Reload() override {
+    const Status keys = service_->keys()->Reload();
+    SLIP_RETURN_IF_ERROR(listener_->ReloadCertificate());
+    return keys;
+  }
 
   void BeginDrain(double grace_seconds) override {
     {
@@ -119,8 +126,9 @@ Result<std::unique_ptr<Server>> Server::Start(ServerConfig config, ModelInfo mod
   if (auto forms = ChooseOutputForms(config.tool_parser, config.reasoning_parser, ""); !forms) {
     return tl::unexpected(std::move(forms).error());
   }
+  SLIP_ASSIGN_OR_RETURN(auto keys, ApiKeys::Open(config.api_keys, config.api_keys_file));
   auto server = std::make_unique<ServerImpl>(config, std::move(model), std::move(tokenizer),
-                                             std::move(chat_template), engine);
+                                             std::move(chat_template), std::move(keys), engine);
   SLIP_RETURN_IF_ERROR(server->Start());
   return server;
 }

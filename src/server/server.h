@@ -1,6 +1,7 @@
 // The whole front end: HTTP with the OpenAI API, gRPC when asked for, metrics, health, drain. Owned
 // by tools; the engine must outlive it. Start, Wait and Stop from one thread, the rest from any.
-// Start fails when an address cannot be bound or a parser is not known; nothing else does.
+// Start fails when an address cannot be bound, a key or certificate file cannot be read or a parser
+// is not known; nothing else does.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,10 @@ class Server {
 
   virtual uint16_t http_port() const = 0;
   virtual uint16_t grpc_port() const = 0;  // 0: no gRPC
+
+  // Reads keys and certificates again, for requests and connections to come. On an error what could
+  // not be read stays as it was, and the error names the file.
+  virtual Status Reload() = 0;
 
   // New requests get 503 and /ready fails from now on; open ones may finish for `grace` seconds,
   // then end with an error as their last event.

@@ -25,13 +25,16 @@ OutputForms FormsOf(const ServerConfig& config, const ChatTemplate* chat_templat
 
 Service::Service(const ServerConfig& config, ModelInfo model,
                  std::shared_ptr<const Tokenizer> tokenizer,
-                 std::shared_ptr<const ChatTemplate> chat_template, Engine& engine)
+                 std::shared_ptr<const ChatTemplate> chat_template, std::shared_ptr<ApiKeys> keys,
+                 Engine& engine)
     : config_(config),
       model_(std::move(model)),
       tokenizer_(std::move(tokenizer)),
       chat_template_(std::move(chat_template)),
       output_forms_(FormsOf(config, chat_template_.get())),
+      keys_(std::move(keys)),
       engine_(engine),
+      metrics_(model_.max_model_len),
       busy_since_us_(NowUs()),
       pool_(config.tokenizer_threads) {}
 
@@ -106,6 +109,15 @@ bool Service::Reserve(int64_t places) {
 }
 
 void Service::Release(int64_t places) { metrics_.queued_requests.fetch_sub(places); }
+
+bool Service::ReserveTokens(int64_t tokens) {
+  std::atomic<int64_t>& queued = metrics_.queued_tokens;
+  const int64_t before = queued.fetch_add(tokens);
+  const int64_t most = config_.max_queued_tokens;
+  if (most == 0 || before == 0 || before + tokens <= most) return true;
+  queued.fetch_sub(tokens);
+  return false;
+}
 
 void Service::Register(const std::shared_ptr<ActiveGeneration>& generation) {
   std::lock_guard lock(registry_mutex_);

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "config/server_config.h"
 #include "engine/engine.h"
+#include "server/api_keys.h"
 #include "server/generation.h"
 #include "server/model_info.h"
 #include "server/parsing/output_forms.h"
@@ -29,7 +30,8 @@ class ChatTemplate;
 class Service : public std::enable_shared_from_this<Service> {
  public:
   Service(const ServerConfig& config, ModelInfo model, std::shared_ptr<const Tokenizer> tokenizer,
-          std::shared_ptr<const ChatTemplate> chat_template, Engine& engine);
+          std::shared_ptr<const ChatTemplate> chat_template, std::shared_ptr<ApiKeys> keys,
+          Engine& engine);
   ~Service();
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
@@ -66,6 +68,7 @@ class Service : public std::enable_shared_from_this<Service> {
   ServerMetrics& metrics() { return metrics_; }
   const ServerMetrics& metrics() const { return metrics_; }
   const ServerConfig& config() const { return config_; }
+  const std::shared_ptr<ApiKeys>& keys() const { return keys_; }
   // How the model writes tool calls and reasoning.
   const OutputForms& output_forms() const { return output_forms_; }
 
@@ -75,6 +78,9 @@ class Service : public std::enable_shared_from_this<Service> {
   // Places in the queue, one per prompt.
   bool Reserve(int64_t places);
   void Release(int64_t places);
+  // Room for a prompt's tokens. A prompt larger than all of it gets in when nothing else waits.
+  bool ReserveTokens(int64_t tokens);
+  void ReleaseTokens(int64_t tokens) { metrics_.queued_tokens.fetch_sub(tokens); }
   void Register(const std::shared_ptr<ActiveGeneration>& generation);
   void Unregister(const ActiveGeneration* generation);
   // Engine::Submit; notes when the engine gets to work, for Health.
@@ -85,6 +91,7 @@ class Service : public std::enable_shared_from_this<Service> {
   const std::shared_ptr<const Tokenizer> tokenizer_;
   const std::shared_ptr<const ChatTemplate> chat_template_;
   const OutputForms output_forms_;
+  const std::shared_ptr<ApiKeys> keys_;
   Engine& engine_;
   ServerMetrics metrics_;
   std::atomic<bool> draining_{false};

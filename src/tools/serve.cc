@@ -65,6 +65,24 @@ std::vector<Option> ServeOptionTable(State* s) {
        "/health fails when work waits and no step ends for this", &c.stalled_engine_seconds, 1,
        86400},
       {"server", "api_keys", "Accepted bearer keys (none: no key is asked for)", &c.api_keys},
+      {"server", "api_keys_file", "JSON file of named keys and their limits; SIGHUP reads it again",
+       &c.api_keys_file},
+      {"server", "tls_cert",
+       "PEM certificate chain: HTTP and gRPC speak TLS; SIGHUP reads it again", &c.tls_cert},
+      {"server", "tls_key", "PEM private key of --tls-cert", &c.tls_key},
+      {"server", "max_queued_tokens",
+       "Prompt tokens waiting before new requests get 429 (0: no limit)", &c.max_queued_tokens, 0,
+       1e15},
+      {"server", "request_timeout_seconds",
+       "Longest a request may take; clients may ask for less (0: no limit)",
+       &c.request_timeout_seconds, 0, 86400},
+      {"server",
+       "metrics_compat",
+       "Metric names of another engine beside ours in /metrics",
+       &c.metrics_compat,
+       0,
+       0,
+       {"none", "vllm"}},
       {"server", "cors", "Allow browsers of any origin", &c.cors},
       {"server",
        "tool_parser",
@@ -100,6 +118,7 @@ std::vector<Option> ServeOptionTable(State* s) {
        0,
        0,
        {"debug", "info", "warning", "error", "off"}},
+      {"log", "log_requests", "A line for every request", &s->server.log_requests},
       {"log", "log_format", "Form of log lines", &s->log_format, 0, 0, {"text", "json"}},
   };
 }
@@ -168,12 +187,36 @@ void PrintSummary(const State& s, const Checkpoint& checkpoint, const std::strin
   if (server.grpc_port() != 0)
     std::printf("gRPC       %s:%d\n", s.server.host.c_str(), server.grpc_port());
   std::printf("ready in   %.2f s\n", (NowUs() - start_us) * 1e-6);
-  std::printf("listening on http://%s:%d\n", s.server.host.c_str(), server.http_port());
+  std::printf("listening on %s://%s:%d\n", s.server.tls_cert.empty() ? "http" : "https",
+              s.server.host.c_str(), server.http_port());
   std::fflush(stdout);
+}
+
+// SIGHUP reads keys and certificate again. A server without either is ended by it as any program
+// is: its terminal is gone.
+int WaitForStop(sigset_t signals, const ServerConfig& config, Server& server) {
+  if (!config.api_keys_file.empty() || !config.tls_cert.empty()) sigaddset(&signals, SIGHUP);
+  while (true) {
+    int signal = 0;
+    sigwait(&signals, &signal);
+    if (signal != SIGHUP) return signal;
+    if (const Status reloaded = server.Reload(); !reloaded) {
+      LogError("SIGHUP: {}; what was in use stays", reloaded.error().message);
+    } else {
+      LogInfo("SIGHUP: keys and certificate were read again");
+    }
+  }
 }
 
 Status RunServe(State& s) {
   const int64_t start_us = NowUs();
+  // Blocked before any thread starts, so that none is interrupted by it.
+  if (!s.server.api_keys_file.empty() || !s.server.tls_cert.empty()) {
+    sigset_t reload;
+    sigemptyset(&reload);
+    sigaddset(&reload, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &reload, nullptr);
+  }
   const sigset_t stop_signals = BlockStopSignals();
   std::optional<QuitOnStopSignal> starting(std::in_place, stop_signals);
   std::signal(SIGPIPE, SIG_IGN);
@@ -189,6 +232,7 @@ Status RunServe(State& s) {
   engine->Start();
 
   s.server.max_queued_requests = s.engine.max_queued_requests;
+  s.server.prefix_caching = s.engine.enable_prefix_caching;
   ModelInfo model;
   model.name = s.model_name;
   model.created = std::time(nullptr);
@@ -202,8 +246,7 @@ Status RunServe(State& s) {
   PrintSummary(s, *checkpoint, backing.summary, info, text, **server, start_us);
 
   starting.reset();
-  int signal = 0;
-  sigwait(&stop_signals, &signal);
+  const int signal = WaitForStop(stop_signals, s.server, **server);
   LogInfo("{}: draining for up to {} s", signal == SIGINT ? "SIGINT" : "SIGTERM", s.drain_seconds);
   // A second signal ends the process at once.
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);

@@ -12,6 +12,7 @@
 #include "server/http/router.h"
 #include "server/json_text.h"
 #include "server/mailbox.h"
+#include "server/request_record.h"
 #include "server/task_pool.h"
 
 namespace slipstream {
@@ -130,11 +131,35 @@ TEST(HttpErrors, StatusAndRetryHeaders) {
 }
 
 TEST(ApiKeys, BearerOfAnyCase) {
-  EXPECT_TRUE(ApiKeyIsKnown({}, ""));
-  EXPECT_TRUE(ApiKeyIsKnown({"a", "b"}, "bEaRer b"));
-  EXPECT_FALSE(ApiKeyIsKnown({"a"}, "Bearer aa"));
-  EXPECT_FALSE(ApiKeyIsKnown({"a"}, "Bearer "));
-  EXPECT_FALSE(ApiKeyIsKnown({"a"}, "a"));
+  const auto keys = ApiKeys::Open({"a", "b"}, "");
+  ASSERT_TRUE(keys);
+  EXPECT_TRUE((*keys)->required());
+  EXPECT_EQ((*keys)->Find("bEaRer b")->name(), "key-2");
+  for (const char* wrong : {"", "a", "Bearer ", "Bearer aa", "Bearer", "Basic a"}) {
+    EXPECT_EQ((*keys)->Find(wrong), nullptr) << wrong;
+  }
+  EXPECT_FALSE((*ApiKeys::Open({}, ""))->required());
+}
+
+TEST(RequestRecord, TraceIdOfATraceparent) {
+  const std::string trace = "0af7651916cd43dd8448eb211c80319c", rest = "-b7ad6b7169203331-01";
+  EXPECT_EQ(TraceIdOf("00-" + trace + rest), trace);
+  EXPECT_EQ(TraceIdOf("01-" + trace + rest + "-more"), trace) << "a later version";
+  for (const std::string& wrong :
+       {std::string(), trace, "00-" + trace, "00-" + trace + rest + "-more", "ff-" + trace + rest,
+        "00-" + trace + rest + "x", "00-" + std::string(32, '0') + rest,
+        "00-" + trace + "-0000000000000000-01", "00-0AF7651916CD43DD8448EB211C80319C" + rest,
+        "00-" + trace + "-b7ad6b7169203331_01"}) {
+    EXPECT_EQ(TraceIdOf(wrong), "") << wrong;
+  }
+}
+
+TEST(RequestRecord, SecondsOfAHeader) {
+  EXPECT_EQ(ParseSeconds("2.5"), 2.5);
+  EXPECT_EQ(ParseSeconds("86400"), 86400);
+  for (const char* wrong : {"", "0", "-1", "x", "1s", " 1", "nan", "inf", "86401", "1e9"}) {
+    EXPECT_FALSE(ParseSeconds(wrong)) << wrong;
+  }
 }
 
 TEST(TaskPool, RunsInOrderAndStops) {

@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <fmt/core.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -50,13 +52,37 @@ class WireClient {
 
   bool connected() const { return connected_; }
   void Close() {
+    if (ssl_ != nullptr) SSL_free(ssl_);
+    ssl_ = nullptr;
     if (fd_ >= 0) close(fd_);
     fd_ = -1;
   }
 
+  // From here on under TLS, with any certificate. False: the server did not agree.
+  bool Secure(int newest_version = TLS1_3_VERSION) {
+    SSL_CTX* context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_security_level(context, 0);
+    SSL_CTX_set_min_proto_version(context, TLS1_VERSION);
+    SSL_CTX_set_max_proto_version(context, newest_version);
+    ssl_ = SSL_new(context);
+    SSL_CTX_free(context);
+    SSL_set_fd(ssl_, fd_);
+    return SSL_connect(ssl_) == 1;
+  }
+  long peer_serial() const {
+    X509* cert = SSL_get1_peer_certificate(ssl_);
+    const long serial = cert == nullptr ? -1 : ASN1_INTEGER_get(X509_get0_serialNumber(cert));
+    X509_free(cert);
+    return serial;
+  }
+  // The server said that nothing follows before it closed.
+  bool closed_properly() const { return (SSL_get_shutdown(ssl_) & SSL_RECEIVED_SHUTDOWN) != 0; }
+
   bool Send(std::string_view data) {
     while (!data.empty()) {
-      const ssize_t n = send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
+      const ssize_t n = ssl_ != nullptr
+                            ? SSL_write(ssl_, data.data(), static_cast<int>(data.size()))
+                            : send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
       if (n <= 0) return false;
       data.remove_prefix(static_cast<size_t>(n));
     }
@@ -81,9 +107,12 @@ class WireClient {
   // More bytes into the buffer; false at the end, on an error and after ten silent seconds.
   bool Fill() {
     pollfd waiting{fd_, POLLIN, 0};
-    if (poll(&waiting, 1, 10'000) <= 0) return false;
+    const bool buffered = ssl_ != nullptr && SSL_pending(ssl_) > 0;
+    if (!buffered && poll(&waiting, 1, 10'000) <= 0) return false;
     char chunk[65536];
-    const ssize_t n = recv(fd_, chunk, std::min(sizeof chunk, at_most_), 0);
+    const size_t most = std::min(sizeof chunk, at_most_);
+    const ssize_t n =
+        ssl_ != nullptr ? SSL_read(ssl_, chunk, static_cast<int>(most)) : recv(fd_, chunk, most, 0);
     if (n <= 0) return false;
     buffer_.append(chunk, static_cast<size_t>(n));
     return true;
@@ -168,6 +197,7 @@ class WireClient {
   }
 
   int fd_ = -1;
+  SSL* ssl_ = nullptr;
   bool connected_ = false;
   size_t at_most_ = 65536;
   std::string buffer_;

@@ -74,6 +74,7 @@ Result<GenerateRequest> ParseGenerateRequest(const Service& service,
 
 void GenerateCall::Start(GenerateRequest request) {
   self_ = shared_from_this();
+  record_ = request.record;
   auto shared = std::make_shared<GenerateRequest>(std::move(request));
   loop_.Post([self = self_, shared] {
     if (self->cancelled_) return self->FinishWith(grpc::Status::CANCELLED);
@@ -154,6 +155,11 @@ void GenerateCall::FinishWith(grpc::Status status) {
   if (finishing_) return;
   finishing_ = true;
   status_ = std::move(status);
+  if (record_) {
+    record_->status = static_cast<int>(status_.error_code());
+    record_->permit.reset();
+    if (service_.config().log_requests) LogRequest(LogLevel::kInfo, *record_);
+  }
   Advance();
 }
 

@@ -47,6 +47,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   Service& service_;
   EventLoop& loop_;
   std::shared_ptr<GenerateCall> self_;
+  std::shared_ptr<RequestRecord> record_;   // null: refused
   std::shared_ptr<Generation> generation_;  // the loop's thread only
   bool cancelled_ = false;                  // the loop's thread only
 

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
 #include <algorithm>
 #include <atomic>
@@ -14,20 +16,45 @@
 #include <thread>
 #include <utility>
 
-#include "server/api_keys.h"
+#include "base/clock.h"
 #include "server/grpc/generate_call.h"
 #include "slipstream/v1/inference.grpc.pb.h"
 
 namespace slipstream {
 namespace {
 
-bool KeyIsKnown(const Service& service, const grpc::CallbackServerContext& context) {
+std::string_view MetadataOf(const grpc::CallbackServerContext& context, const char* name) {
   const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("authorization");
-  return ApiKeyIsKnown(service.config().api_keys,
-                       found == metadata.end()
-                           ? std::string_view()
-                           : std::string_view(found->second.data(), found->second.size()));
+  const auto found = metadata.find(name);
+  return found == metadata.end() ? std::string_view()
+                                 : std::string_view(found->second.data(), found->second.size());
+}
+
+// The key that the call brings; null with success: none is needed.
+Result<std::shared_ptr<KeyAccount>> CheckKey(const Service& service,
+                                             const grpc::CallbackServerContext& context) {
+  if (!service.keys()->required()) return nullptr;
+  auto account = service.keys()->Find(MetadataOf(context, "authorization"));
+  if (!account) return Fail(ErrorCode::kUnauthenticated, "an API key is needed");
+  return account;
+}
+
+// Who calls; takes the key's place.
+Result<std::shared_ptr<RequestRecord>> Admit(Service& service,
+                                             const grpc::CallbackServerContext& context) {
+  auto record = std::make_shared<RequestRecord>();
+  record->method = "Generate";
+  record->path = v1::Inference::service_full_name();
+  record->start_us = NowUs();
+  record->trace_id = TraceIdOf(MetadataOf(context, "traceparent"));
+  SLIP_ASSIGN_OR_RETURN(record->key, CheckKey(service, context));
+  if (!record->key) return record;
+  if (const auto over = record->key->Enter(record->start_us)) {
+    service.metrics().rejected_key_limit_total.Add();
+    return Fail(ErrorCode::kResourceExhausted, over->message);
+  }
+  record->permit = std::make_shared<KeyPermit>(record->key);
+  return record;
 }
 
 // `Service` alone would be the generated base's member class here.
@@ -40,11 +67,14 @@ class InferenceService final : public v1::Inference::CallbackService {
       grpc::CallbackServerContext* context, const v1::GenerateRequest* message) override {
     EventLoop& loop = *loops_[next_loop_.fetch_add(1) % loops_.size()];
     auto call = std::make_shared<GenerateCall>(service_, loop);
-    if (!KeyIsKnown(service_, *context)) {
-      call->Refuse({ErrorCode::kUnauthenticated, "an API key is needed", {}});
+    auto record = Admit(service_, *context);
+    if (!record) {
+      call->Refuse(record.error());
     } else if (auto request = ParseGenerateRequest(service_, *message); !request) {
       call->Refuse(request.error());
     } else {
+      (*record)->request_id = request->id;
+      request->record = std::move(*record);
       call->Start(std::move(*request));
     }
     return call.get();  // it holds itself until OnDone
@@ -66,8 +96,8 @@ class InferenceService final : public v1::Inference::CallbackService {
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
                                          const v1::GetModelInfoRequest*,
                                          v1::GetModelInfoResponse* response) override {
-    if (!KeyIsKnown(service_, *context)) {
-      return Reply(context, {grpc::StatusCode::UNAUTHENTICATED, "an API key is needed"});
+    if (const auto key = CheckKey(service_, *context); !key) {
+      return Reply(context, ToGrpcStatus(key.error()));
     }
     const ModelInfo& model = service_.model();
     response->set_name(model.name);
@@ -108,7 +138,7 @@ class GrpcServerImpl final : public GrpcServer {
                                       : fmt::format("{}:{}", config.host, wanted);
     grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(address, Credentials(config), &port);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(
         static_cast<int>(std::min<size_t>(config.max_body_bytes, std::numeric_limits<int>::max())));
@@ -155,6 +185,17 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
  private:
+  // gRPC itself looks for new files; SIGHUP is the listener's.
+  static std::shared_ptr<grpc::ServerCredentials> Credentials(const ServerConfig& config) {
+    if (config.tls_cert.empty()) return grpc::InsecureServerCredentials();
+    constexpr unsigned int kLookSeconds = 10;
+    grpc::experimental::TlsServerCredentialsOptions options(
+        std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+            config.tls_key, config.tls_cert, kLookSeconds));
+    options.watch_identity_key_cert_pairs();
+    return grpc::experimental::TlsServerCredentials(options);
+  }
+
   // The standard health service keeps what it was told, so somebody has to look.
   static constexpr std::chrono::milliseconds kHealthPoll{200};
 

@@ -12,8 +12,8 @@
 #include <exception>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "server/api_keys.h"
 #include "server/http/http_errors.h"
 
 namespace slipstream {
@@ -26,6 +26,7 @@ constexpr asio::as_tuple_t<asio::use_awaitable_t<IoExecutor>> kAwait{
     asio::use_awaitable_t<IoExecutor>{}};
 // A refused request whose body is no longer than this is read, to keep its connection.
 constexpr uint64_t kMaxDrainedBody = 64 << 10;
+constexpr double kLingerSeconds = 5;
 constexpr size_t kMaxLingerBytes = size_t{256} << 20;
 
 HttpResponse ResponseToBrokenRequest(const beast::error_code& ec, const ServerConfig& config) {
@@ -105,6 +106,7 @@ void Connection::Start() {
 }
 
 IoTask<void> Connection::Serve() {
+  if (context_.certificate && !co_await Secure()) co_return;
   while (!broken_) {
     if (!co_await ReadRequest()) break;
     Dispatch();
@@ -112,12 +114,41 @@ IoTask<void> Connection::Serve() {
     while (open_) co_await Notified();
     if (watching_ && !broken_) {
       beast::error_code ignored;
-      socket_.cancel(ignored);
+      socket_.tcp().cancel(ignored);
       while (watching_) co_await Notified();
     }
     if (!keep_alive_ || context_.draining) break;
   }
-  if (!broken_ && linger_) co_await Linger();
+  if (broken_) co_return;
+  if (linger_) {
+    co_await Linger();
+  } else if (auto* tls = socket_.tls()) {
+    state_ = State::kClosing;
+    SetDeadline(kLingerSeconds);
+    co_await tls->async_shutdown(kAwait);  // tells the client that nothing was cut off
+  }
+}
+
+IoTask<bool> Connection::Secure() {
+  constexpr unsigned char kHandshake = 22;  // the first byte of TLS: RFC 8446, 5.1
+  state_ = State::kReading;
+  SetDeadline(context_.config.header_timeout_seconds);
+  unsigned char first = 0;
+  const auto [failed, n] = co_await socket_.tcp().async_receive(
+      asio::buffer(&first, 1), asio::socket_base::message_peek, kAwait);
+  if (failed || n == 0 || broken_) co_return false;
+  if (first != kHandshake) {
+    EnsureRecord();
+    RefuseAndClose(ErrorResponse(400, "this port speaks TLS: use https://", "tls_required"));
+    Dispatch();
+    while (open_) co_await Notified();
+    if (!broken_) co_await Linger();
+    co_return false;
+  }
+  const auto [ec] = co_await socket_.Secure(context_.certificate->current())
+                        .async_handshake(asio::ssl::stream_base::server, kAwait);
+  if (ec) context_.metrics.tls_handshake_failures_total.Add();
+  co_return !ec && !broken_;
 }
 
 IoTask<void> Connection::Notified() {
@@ -141,7 +172,7 @@ IoTask<bool> Connection::ReadRequest() {
   refusal_.reset();
   route_ = nullptr;
   request_ = HttpRequest();
-  request_id_.clear();
+  record_.reset();
   is_head_ = false;
   SetDeadline(context_.config.idle_timeout_seconds);
   while (!SkipEmptyLines()) {
@@ -159,6 +190,7 @@ IoTask<bool> Connection::ReadRequest() {
   if (broken_) co_return false;
   if (ec) {
     if (!IsClientsFault(ec)) co_return false;
+    EnsureRecord();
     RefuseAndClose(ResponseToBrokenRequest(ec, context_.config));
     co_return true;
   }
@@ -210,10 +242,17 @@ void Connection::TakeHead(const Reading& reading) {
   is_head_ = request_.method == "HEAD";
   keep_alive_ = head.keep_alive();
   chunked_ = head.version() >= 11;
-  const std::string id(head["x-request-id"]);
-  const bool printable =
-      std::all_of(id.begin(), id.end(), [](char c) { return c > 0x20 && c < 0x7F; });
-  if (!id.empty() && id.size() <= 128 && printable) request_id_ = id;
+  EnsureRecord();
+  record_->method = request_.method.substr(0, 32);
+  record_->path = request_.path;
+  record_->trace_id = TraceIdOf({head["traceparent"].data(), head["traceparent"].size()});
+  const std::string_view id(head["x-request-id"].data(), head["x-request-id"].size());
+  if (IsSaneRequestId(id)) record_->request_id = id;
+}
+
+void Connection::EnsureRecord() {
+  record_ = std::make_shared<RequestRecord>();
+  record_->start_us = NowUs();
 }
 
 void Connection::CheckHead(const Reading& reading) {
@@ -241,18 +280,50 @@ void Connection::CheckHead(const Reading& reading) {
         405, request_.path + " does not take " + request_.method + ", only " + match.allow,
         "method_not_allowed");
     refusal_->headers.emplace_back("allow", match.allow);
-  } else if (route_->needs_key &&
-             !ApiKeyIsKnown(context_.config.api_keys, request_.authorization)) {
+  } else {
+    if (route_->needs_key) CheckKey();
+    const auto timeout = reading.parser.get()["x-request-timeout"];
+    if (!refusal_) CheckContent({timeout.data(), timeout.size()});
+  }
+}
+
+void Connection::CheckKey() {
+  if (!context_.keys->required()) return;
+  record_->key = context_.keys->Find(request_.authorization);
+  if (!record_->key) {
     refusal_ = ErrorResponse({ErrorCode::kUnauthenticated,
                               request_.authorization.empty()
                                   ? "an API key is needed: Authorization: Bearer KEY"
                                   : "the API key is not known",
                               {}});
     refusal_->headers.emplace_back("www-authenticate", "Bearer");
-  } else if (!request_.content_encoding.empty() && request_.content_encoding != "identity") {
+    return;
+  }
+  if (request_.method != "POST") return;
+  if (const auto over = record_->key->Enter(NowUs())) {
+    context_.metrics.rejected_key_limit_total.Add();
+    refusal_ = ErrorResponse(429, over->message, "rate_limit_exceeded");
+    for (auto& [name, value] : refusal_->headers) {
+      if (name == "retry-after") value = std::to_string(over->retry_after_seconds);
+    }
+    return;
+  }
+  record_->permit = std::make_shared<KeyPermit>(record_->key);
+}
+
+void Connection::CheckContent(std::string_view timeout) {
+  if (!request_.content_encoding.empty() && request_.content_encoding != "identity") {
     refusal_ = ErrorResponse(415, "content-encoding is not supported; send the body as it is",
                              "unsupported_content_encoding");
+    return;
   }
+  if (timeout.empty()) return;
+  record_->max_seconds = ParseSeconds(timeout);
+  if (record_->max_seconds) return;
+  refusal_ = ErrorResponse({ErrorCode::kInvalidArgument,
+                            "x-request-timeout must be a number of seconds, more than 0 and at "
+                            "most 86400",
+                            "x-request-timeout"});
 }
 
 void Connection::RefuseAndClose(HttpResponse response) {
@@ -270,28 +341,30 @@ void Connection::Dispatch() {
   body_.clear();
   last_output_us_ = shard_.tick_us();
   context_.open_exchanges.fetch_add(1);
-  if (request_id_.empty()) {
-    request_id_ = fmt::format("req-{:016x}", context_.id_seed + context_.next_request.fetch_add(1));
+  if (record_->request_id.empty()) {
+    record_->request_id =
+        fmt::format("req-{:016x}", context_.id_seed + context_.next_request.fetch_add(1));
   }
   if (refusal_) return Respond(std::move(*refusal_));
   // Handlers do not throw but for want of memory: that is this request's error.
   try {
     route_->handler(shared_from_this(), std::move(request_));
   } catch (const std::exception& e) {
-    LogError("request {} failed: {}", request_id_, e.what());
+    LogError("request {} failed: {}", record_->request_id, e.what());
     Respond(ErrorResponse(500, "the server could not handle the request"));
   }
 }
 
 IoTask<void> Connection::Linger() {
   state_ = State::kClosing;
-  SetDeadline(5);
+  SetDeadline(kLingerSeconds);
   beast::error_code ec;
-  socket_.shutdown(asio::socket_base::shutdown_send, ec);
+  TcpSocket& socket = socket_.tcp();  // under TLS too it is raw bytes that are dropped
+  socket.shutdown(asio::socket_base::shutdown_send, ec);
   size_t dropped = 0;
   while (!ec && !broken_ && dropped < kMaxLingerBytes) {
     in_.clear();
-    const auto [failed, n] = co_await socket_.async_read_some(in_.prepare(64 << 10), kAwait);
+    const auto [failed, n] = co_await socket.async_read_some(in_.prepare(64 << 10), kAwait);
     ec = failed;
     dropped += n;
   }

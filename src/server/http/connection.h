@@ -11,6 +11,7 @@
 
 #include "server/http/exchange.h"
 #include "server/http/shard.h"
+#include "server/http/transport.h"
 
 namespace slipstream {
 
@@ -27,7 +28,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void Break();
 
   EventLoop& loop() override { return shard_; }
-  const std::string& request_id() const override { return request_id_; }
+  const std::shared_ptr<RequestRecord>& record() const override { return record_; }
   void Respond(HttpResponse response) override;
   void BeginStream(const std::string& content_type, const HttpHeaders& headers) override;
   std::string& stream_buffer() override { return body_; }
@@ -40,6 +41,8 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   struct Reading;  // Beast's parser; only in the source file
 
   IoTask<void> Serve();
+  // The TLS handshake. False: there was none; a client that speaks plain HTTP has been told.
+  IoTask<bool> Secure();
   // True: request_ is read, or refusal_ says why it is not. False: the client is gone.
   IoTask<bool> ReadRequest();
   // Drops empty lines before a request line; true when something else is there.
@@ -51,6 +54,10 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   // Fills request_ and route_; sets refusal_ if the head alone is reason enough.
   void TakeHead(const Reading& reading);
   void CheckHead(const Reading& reading);
+  // Whether the client may use the route now; otherwise refusal_ is set.
+  void CheckKey();
+  void CheckContent(std::string_view timeout);
+  void EnsureRecord();
   void RefuseAndClose(HttpResponse response);
   void Dispatch();
 
@@ -61,11 +68,12 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void Flush();
   void WriteSome();
   void CloseExchange();
+  void LogExchange();
   void SetDeadline(double seconds);
 
   Shard& shard_;
   HttpContext& context_;
-  TcpSocket socket_;
+  Transport socket_;
   IoTimer wake_;
   boost::beast::flat_buffer in_;
   State state_ = State::kWaiting;
@@ -74,7 +82,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   // The exchange in hand.
   HttpRequest request_;
   std::optional<HttpResponse> refusal_;
-  std::string request_id_;
+  std::shared_ptr<RequestRecord> record_;
   const Route* route_ = nullptr;
   std::shared_ptr<ExchangeHooks> hooks_;
   bool open_ = false;      // between Dispatch and the last byte written

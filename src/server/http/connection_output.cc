@@ -29,6 +29,7 @@ void Connection::SetHooks(std::shared_ptr<ExchangeHooks> hooks) {
 }
 
 void Connection::AppendHead(int status, std::string_view content_type, const HttpHeaders& headers) {
+  record_->status = status;
   ServerMetrics& metrics = context_.metrics;
   (status < 400   ? metrics.http_responses_2xx_total
    : status < 500 ? metrics.http_responses_4xx_total
@@ -42,7 +43,7 @@ void Connection::AppendHead(int status, std::string_view content_type, const Htt
   out += "\r\nserver: slipstream\r\ndate: ";
   out += shard_.date();
   out += "\r\nx-request-id: ";
-  out += request_id_;
+  out += record_->request_id;
   if (!content_type.empty()) {
     out += "\r\ncontent-type: ";
     out += content_type;
@@ -70,6 +71,7 @@ void Connection::Respond(HttpResponse response) {
   pending_ += "\r\n\r\n";
   if (!is_head_) pending_ += response.body;
   answered_ = true;
+  record_->permit.reset();
   hooks_.reset();
   Flush();
 }
@@ -101,7 +103,7 @@ void Connection::FlushStream() {
   if (pending_.size() > context_.config.max_pending_bytes) {
     context_.metrics.slow_clients_total.Add();
     LogWarning("request {}: the client does not read its stream, {} bytes wait; cut off",
-               request_id_, pending_.size());
+               record_->request_id, pending_.size());
     return Break();
   }
   Flush();
@@ -112,6 +114,7 @@ void Connection::EndStream() {
   FrameBody();
   if (chunked_) pending_ += "0\r\n\r\n";
   answered_ = true;
+  record_->permit.reset();
   hooks_.reset();
   Flush();
 }
@@ -147,7 +150,18 @@ void Connection::CloseExchange() {
   if (!open_) return;
   open_ = false;
   context_.open_exchanges.fetch_sub(1);
+  record_->permit.reset();
+  LogExchange();
   Notify();
+}
+
+void Connection::LogExchange() {
+  constexpr int kClientLeft = 499;  // what nginx writes
+  if (!answered_) record_->status = kClientLeft;
+  if (!context_.config.log_requests) return;
+  // Probes and pages come every second, requests of clients do not.
+  const bool shown = record_->status >= 400 || record_->method == "POST";
+  LogRequest(shown ? LogLevel::kInfo : LogLevel::kDebug, *record_);
 }
 
 void Connection::Break() {
@@ -155,7 +169,7 @@ void Connection::Break() {
   broken_ = true;
   keep_alive_ = false;
   boost::system::error_code ignored;
-  socket_.close(ignored);
+  socket_.tcp().close(ignored);
   pending_.clear();
   body_.clear();
   const auto hooks = std::move(hooks_);
@@ -178,8 +192,12 @@ void Connection::Tick(int64_t now_us) {
   if (deadline_us_ != 0 && now_us > deadline_us_) return Break();
   if (writing_ && passed(last_progress_us_, config.write_timeout_seconds)) {
     context_.metrics.slow_clients_total.Add();
-    LogWarning("request {}: the client takes no byte; cut off", request_id_);
+    LogWarning("request {}: the client takes no byte; cut off", record_->request_id);
     return Break();
+  }
+  if (open_ && !answered_ && hooks_) {
+    const auto hooks = hooks_;
+    hooks->OnTick(NowUs());
   }
   if (open_ && !answered_ && hooks_ && !writing_ &&
       passed(last_output_us_, config.keep_alive_comment_seconds)) {

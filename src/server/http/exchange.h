@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/event_loop.h"
+#include "server/request_record.h"
 
 namespace slipstream {
 
@@ -42,6 +43,8 @@ class ExchangeHooks {
   virtual void OnDisconnect() = 0;
   // No byte went out for keep_alive_comment_seconds.
   virtual void OnIdle() {}
+  // Now and then, with the time of the NowUs clock.
+  virtual void OnTick(int64_t now_us) { static_cast<void>(now_us); }
 };
 
 class Exchange {
@@ -49,7 +52,8 @@ class Exchange {
   virtual ~Exchange() = default;
 
   virtual EventLoop& loop() = 0;
-  virtual const std::string& request_id() const = 0;
+  // Who asks; the generation writes into it what became of it. Never null in a handler.
+  virtual const std::shared_ptr<RequestRecord>& record() const = 0;
 
   // The whole answer. Ends the exchange.
   virtual void Respond(HttpResponse response) = 0;

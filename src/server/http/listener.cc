@@ -30,8 +30,9 @@ int NumLoops(const ServerConfig& config) {
 
 class ListenerImpl final : public HttpListener {
  public:
-  ListenerImpl(const ServerConfig& config, Router router, ServerMetrics& metrics)
-      : context_{config, std::move(router), metrics} {
+  ListenerImpl(const ServerConfig& config, Router router, ServerMetrics& metrics,
+               std::shared_ptr<ApiKeys> keys, std::shared_ptr<TlsCertificate> certificate)
+      : context_{config, std::move(router), metrics, std::move(keys), std::move(certificate)} {
     context_.id_seed = (uint64_t{std::random_device{}()} << 32);
     for (int i = 0; i < NumLoops(config); ++i) {
       shards_.push_back(std::make_unique<Shard>(context_));
@@ -70,6 +71,10 @@ class ListenerImpl final : public HttpListener {
   void Run() {
     Accept();
     for (auto& shard : shards_) shard->Start();
+  }
+
+  Status ReloadCertificate() override {
+    return context_.certificate ? context_.certificate->Reload() : Status();
   }
 
   uint16_t port() const override { return port_; }
@@ -117,7 +122,7 @@ class ListenerImpl final : public HttpListener {
     metrics.connections_total.Add();
     if (metrics.open_connections.load() >= context_.config.max_connections) {
       metrics.connections_refused_total.Add();
-      return TurnAway(std::move(socket));
+      return TurnAway(std::move(socket), context_.certificate != nullptr);
     }
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
@@ -129,14 +134,18 @@ class ListenerImpl final : public HttpListener {
   }
 
   // One try to say why; the socket buffer of a new connection has room.
-  static void TurnAway(TcpSocket socket) {
+  static void TurnAway(TcpSocket socket, bool is_tls) {
+    error_code ignored;
+    if (is_tls) {  // a handshake is what there is no room for
+      socket.close(ignored);
+      return;
+    }
     const HttpResponse response =
         ErrorResponse(503, "the server has no room for more connections", "too_many_connections");
     const std::string text = fmt::format(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
         "connection: close\r\ncontent-length: {}\r\n\r\n{}",
         response.body.size(), response.body);
-    error_code ignored;
     socket.non_blocking(true, ignored);
     socket.write_some(asio::buffer(text), ignored);
     socket.shutdown(tcp::socket::shutdown_both, ignored);
@@ -154,9 +163,15 @@ class ListenerImpl final : public HttpListener {
 }  // namespace
 
 Result<std::unique_ptr<HttpListener>> HttpListener::Start(const ServerConfig& config, Router router,
-                                                          ServerMetrics& metrics) {
+                                                          ServerMetrics& metrics,
+                                                          std::shared_ptr<ApiKeys> keys) {
+  std::shared_ptr<TlsCertificate> certificate;
+  if (!config.tls_cert.empty() || !config.tls_key.empty()) {
+    SLIP_ASSIGN_OR_RETURN(certificate, TlsCertificate::Open(config.tls_cert, config.tls_key));
+  }
   try {
-    auto listener = std::make_unique<ListenerImpl>(config, std::move(router), metrics);
+    auto listener = std::make_unique<ListenerImpl>(config, std::move(router), metrics,
+                                                   std::move(keys), std::move(certificate));
     SLIP_RETURN_IF_ERROR(listener->Bind());
     listener->Run();
     return listener;

@@ -1,7 +1,7 @@
 // HTTP/1.1 over TCP: accepts, reads requests within size and time limits, writes answers, cuts off
 // clients that neither read nor write. Boost.Beast and Asio stay behind this header. Owned by
 // Server; Start and Stop from its thread, handlers run on the I/O threads. Start fails when the
-// address cannot be bound. Source: RFC 9112.
+// address cannot be bound or the certificate cannot be read. Source: RFC 9112.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "config/server_config.h"
+#include "server/api_keys.h"
 #include "server/http/router.h"
 #include "server/server_metrics.h"
 
@@ -19,7 +20,11 @@ class HttpListener {
   virtual ~HttpListener() = default;
 
   static Result<std::unique_ptr<HttpListener>> Start(const ServerConfig& config, Router router,
-                                                     ServerMetrics& metrics);
+                                                     ServerMetrics& metrics,
+                                                     std::shared_ptr<ApiKeys> keys);
+
+  // Reads the certificate again for connections to come; without TLS nothing happens.
+  virtual Status ReloadCertificate() = 0;
 
   virtual uint16_t port() const = 0;
   virtual int num_loops() const = 0;

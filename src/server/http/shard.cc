@@ -16,9 +16,9 @@ namespace {
 // Often enough to keep every limit within a tenth of itself, at most 100 times a second.
 std::chrono::microseconds TickLength(const ServerConfig& config) {
   double shortest = 2.5;
-  for (const double limit :
-       {config.header_timeout_seconds, config.body_timeout_seconds, config.idle_timeout_seconds,
-        config.write_timeout_seconds, config.keep_alive_comment_seconds}) {
+  for (const double limit : {config.header_timeout_seconds, config.body_timeout_seconds,
+                             config.idle_timeout_seconds, config.write_timeout_seconds,
+                             config.keep_alive_comment_seconds, config.request_timeout_seconds}) {
     if (limit > 0) shortest = std::min(shortest, limit);
   }
   return std::chrono::microseconds(static_cast<int64_t>(std::max(0.01, shortest / 10) * 1e6));

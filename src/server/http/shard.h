@@ -16,8 +16,10 @@
 #include <unordered_set>
 
 #include "config/server_config.h"
+#include "server/api_keys.h"
 #include "server/event_loop.h"
 #include "server/http/router.h"
+#include "server/http/tls.h"
 #include "server/server_metrics.h"
 
 namespace slipstream {
@@ -36,6 +38,8 @@ struct HttpContext {
   ServerConfig config;
   Router router;
   ServerMetrics& metrics;
+  std::shared_ptr<ApiKeys> keys;
+  std::shared_ptr<TlsCertificate> certificate;  // null: plain HTTP
   std::atomic<bool> draining{false};
   std::atomic<int64_t> open_exchanges{0};
   std::atomic<uint64_t> next_request{1};

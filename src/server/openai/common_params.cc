@@ -129,6 +129,10 @@ void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateReque
   if (auto v = reader.Integer("priority", -1'000'000'000, 1'000'000'000)) {
     request->priority = static_cast<int>(*v);
   }
+  if (auto v = reader.Number("timeout_seconds", 0, 86400)) {
+    if (!(*v > 0)) reader.Reject("timeout_seconds", "must be over 0");
+    request->max_seconds = *v;
+  }
   request->cache_salt = reader.String("cache_salt").value_or("");
   options->return_token_ids = reader.Bool("return_token_ids").value_or(false);
   request->return_prompt_ids = options->return_token_ids;

@@ -20,6 +20,7 @@ Responder::Responder(Service& service, std::shared_ptr<Exchange> exchange, Respo
 void Responder::Run(GenerateRequest request) {
   exchange_->SetHooks(shared_from_this());
   request.id = options_.id;
+  request.record = exchange_->record();
   auto generation = service_.Generate(exchange_->loop(), std::move(request), shared_from_this());
   if (!done_) generation_ = std::move(generation);
 }
@@ -99,6 +100,10 @@ void Responder::OnIdle() {
   BeginStream();
   exchange_->stream_buffer() += ": keep-alive\n\n";
   exchange_->FlushStream();
+}
+
+void Responder::OnTick(int64_t now_us) {
+  if (const auto generation = generation_) generation->Tick(now_us);
 }
 
 void Responder::CloseChunk(std::string* out) const {

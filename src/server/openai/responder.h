@@ -30,6 +30,7 @@ class Responder : public GenerationObserver,
   void OnError(const Error& error) final;
   void OnDisconnect() final;
   void OnIdle() final;
+  void OnTick(int64_t now_us) final;
 
  protected:
   // Appends to `out` the events that `delta` makes in a stream.

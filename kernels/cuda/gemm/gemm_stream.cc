@@ -16,6 +16,13 @@ extern template KernelStatus LaunchGemmStream<__nv_bfloat16>(const GemmStreamVar
 extern template KernelStatus LaunchGemmStream<__half>(const GemmStreamVariant&,
                                                       const GemmStreamLaunch&);
 
+template <typename T>
+KernelStatus LaunchGemmEpilogue(const GemmStreamVariant& variant, const GemmStreamLaunch& launch);
+extern template KernelStatus LaunchGemmEpilogue<__nv_bfloat16>(const GemmStreamVariant&,
+                                                               const GemmStreamLaunch&);
+extern template KernelStatus LaunchGemmEpilogue<__half>(const GemmStreamVariant&,
+                                                        const GemmStreamLaunch&);
+
 namespace {
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -30,15 +37,34 @@ int NumSms() {
   return sms;
 }
 
+KernelStatus ValidateEpilogue(const GemmStreamWeights& w, const GemmStreamArgs& a) {
+  const GemmStreamEpilogue& e = a.epilogue;
+  if (e.kind == GemmEpilogueKind::kNone) return KernelStatus::kOk;
+  if (a.m > 64) return KernelStatus::kUnsupported;
+  switch (e.kind) {
+    case GemmEpilogueKind::kResidualNorm:
+      if (!e.residual || !e.norm_weight || !e.partials_out || e.residual_stride < w.n) {
+        return KernelStatus::kInvalidArgument;
+      }
+      return a.y_dtype == w.dtype ? KernelStatus::kOk : KernelStatus::kUnsupported;
+    case GemmEpilogueKind::kScale:
+      return e.partials_in ? KernelStatus::kOk : KernelStatus::kInvalidArgument;
+    default:
+      return w.n % 16 == 0 ? KernelStatus::kOk : KernelStatus::kUnsupported;
+  }
+}
+
 KernelStatus Validate(const GemmStreamWeights& w, const GemmStreamArgs& a, const void* workspace) {
   if (w.n < 1 || w.k < 8 || !a.x || !a.y || !workspace || a.m < 1 || a.x_stride < w.k ||
-      a.x_stride % 8 || a.y_stride < w.n || !Aligned16(a.x) || !Aligned16(workspace) ||
-      a.tuning.grid < 0 || a.tuning.stages < 0 || a.tuning.prefetch_stages < 0 ||
-      a.tuning.row_blocks < 0 || a.tuning.row_blocks > 2) {
+      a.x_stride % 8 || !Aligned16(a.x) || !Aligned16(workspace) || a.tuning.grid < 0 ||
+      a.tuning.stages < 0 || a.tuning.prefetch_stages < 0 || a.tuning.row_blocks < 0 ||
+      a.tuning.row_blocks > 2) {
     return KernelStatus::kInvalidArgument;
   }
+  const bool gated = a.epilogue.kind == GemmEpilogueKind::kGated;
+  if (a.y_stride < (gated ? w.n / 2 : w.n)) return KernelStatus::kInvalidArgument;
   if (a.y_dtype != w.dtype && a.y_dtype != DType::kF32) return KernelStatus::kUnsupported;
-  return KernelStatus::kOk;
+  return ValidateEpilogue(w, a);
 }
 
 }  // namespace
@@ -75,8 +101,9 @@ KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& ar
   // CTAs that share a tile wait for each other, so all of them must be resident at once.
   if (num_sms == 0 || args.tuning.grid > num_sms) return KernelStatus::kInvalidArgument;
 
-  const GemmStreamVariant variant =
-      ChooseGemmStreamVariant(args.m, w.n, num_sms, args.tuning.row_blocks);
+  const GemmEpilogueKind kind = args.epilogue.kind;
+  const GemmStreamVariant variant = ChooseGemmStreamVariant(
+      args.m, w.n, num_sms, kind == GemmEpilogueKind::kResidualNorm ? 1 : args.tuning.row_blocks);
   const int64_t token_tiles = CeilDiv(args.m, variant.tokens);
   const int64_t tiles = CeilDiv(w.n, kGemmWeightRows * variant.row_blocks) * token_tiles;
   const int64_t k_blocks = CeilDiv(w.k, kGemmBlockK);
@@ -100,12 +127,19 @@ KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& ar
   p.prefetch_stages = args.tuning.prefetch_stages;
   p.early_release = args.tuning.early_release;
   p.y_is_f32 = args.y_dtype == DType::kF32;
+  p.epilogue = args.epilogue;
+  p.partials = static_cast<int>(GemmStreamPartials(w.k));
+  p.inverse_columns = 1.0f / static_cast<float>(w.k);
   launch.grid = args.tuning.grid > 0
                     ? args.tuning.grid
                     : ChooseGemmStreamGrid(static_cast<int>(tiles), p.k_blocks, num_sms);
   if (launch.grid > p.units) launch.grid = p.units;
   launch.tuning = args.tuning;
   launch.stream = stream;
+  if (kind != GemmEpilogueKind::kNone) {
+    return w.dtype == DType::kBF16 ? LaunchGemmEpilogue<__nv_bfloat16>(variant, launch)
+                                   : LaunchGemmEpilogue<__half>(variant, launch);
+  }
   return w.dtype == DType::kBF16 ? LaunchGemmStream<__nv_bfloat16>(variant, launch)
                                  : LaunchGemmStream<__half>(variant, launch);
 }

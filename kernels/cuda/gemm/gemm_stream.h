@@ -26,6 +26,7 @@
 #include <cstdint>
 
 #include "kernels/api/types.h"
+#include "kernels/cuda/gemm/gemm_epilogue.h"
 
 namespace slipstream::kernels {
 
@@ -66,6 +67,7 @@ struct GemmStreamArgs {
   DType y_dtype = DType::kBF16;
   int m = 0;
   GemmStreamTuning tuning;
+  GemmStreamEpilogue epilogue;  // up to 64 tokens, else kUnsupported
 };
 
 // Bytes of device memory that serve every product of up to max_m tokens on a device of `num_sms`.

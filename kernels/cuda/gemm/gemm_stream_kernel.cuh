@@ -2,6 +2,7 @@
 // One warp copies, two warpgroups multiply. See gemm_stream.h.
 #pragma once
 
+#include "kernels/cuda/gemm/gemm_stream_fused.cuh"
 #include "kernels/cuda/gemm/gemm_stream_merge.cuh"
 #include "kernels/cuda/gemm/product.cuh"
 #include "kernels/cuda/gemm/tensor_copy.cuh"
@@ -162,13 +163,15 @@ __device__ __forceinline__ void MultiplyStage(
   HoldAccumulators(acc);
 }
 
-// The multiplying warps' walk over the share.
+// The multiplying warps' walk over the share. `scratch`: the epilogue's kScratchFloats.
 template <typename Traits>
 __device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p,
-                                              const GemmRing<Traits>& ring, int begin, int end) {
+                                              const GemmRing<Traits>& ring, int begin, int end,
+                                              float* scratch) {
   const int thread = threadIdx.x, me = blockIdx.x;
   // The compiler must see that all lanes agree: descriptors live in uniform registers.
   const int warpgroup = __shfl_sync(~0u, thread / 128, 0);
+  const TokenScale<Traits> scale(p, scratch, thread);
   RingSlot at;
   for (int u = begin; u < end;) {
     const int tile = u / p.k_blocks, tile_begin = tile * p.k_blocks;
@@ -181,8 +184,9 @@ __device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p,
       if (thread % 32 == 0) BarrierArrive(ring.empty + 8 * at.slot);
       at.Next(ring.stages);
     }
-    const TileOutput<Traits> out(p, tile, thread);
+    const TileOutputOf<Traits> out(p, tile, thread, scratch);
     if (whole) {
+      scale.Finish();
       out.WriteAll(acc);
       continue;
     }
@@ -190,9 +194,17 @@ __device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p,
     const TileExchange<Traits> exchange(p, ShareOf(p.units, gridDim.x, tile_begin), last, thread);
     exchange.Give(me, out.groups(), acc);
     if (me == last) continue;
+    scale.Finish();
     exchange.Take(me, out);  // the tile goes on in the next share: nothing is left of this one
     return;
   }
+}
+
+// Behind the barriers of the ring.
+template <typename Traits>
+__device__ __forceinline__ float* EpilogueScratch(unsigned char* shared,
+                                                  const GemmRing<Traits>& ring) {
+  return reinterpret_cast<float*>(shared + (ring.empty + 8 * ring.stages - SharedAddress(shared)));
 }
 
 template <typename Traits>
@@ -222,7 +234,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
     // Everything this CTA reads is on its way: the next kernel's weights queue behind it.
     if (!p.early_release) LaunchDependents();
   } else if (threadIdx.x < kGemmConsumers) {
-    MultiplyShare<Traits>(p, ring, begin, end);
+    MultiplyShare<Traits>(p, ring, begin, end, EpilogueScratch(shared_bytes, ring));
   }
 }
 

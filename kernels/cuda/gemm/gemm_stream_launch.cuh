@@ -53,4 +53,40 @@ KernelStatus LaunchGemmStream(const GemmStreamVariant& variant, const GemmStream
   }
 }
 
+// The same with something done to the sums: the token tiles of up to 64 tokens.
+template <typename T, GemmEpilogueKind kKind>
+KernelStatus LaunchGemmKind(const GemmStreamVariant& variant, const GemmStreamLaunch& launch) {
+  switch (variant.tokens) {
+    case 8:
+      return LaunchGemmTraits<GemmStreamTraits<T, 8, 1, kKind>>(launch);
+    case 16:
+      return LaunchGemmTraits<GemmStreamTraits<T, 16, 1, kKind>>(launch);
+    case 32:
+      return LaunchGemmTraits<GemmStreamTraits<T, 32, 1, kKind>>(launch);
+    case 64:
+      if constexpr (kKind != GemmEpilogueKind::kResidualNorm) {
+        if (variant.row_blocks == 2) {
+          return LaunchGemmTraits<GemmStreamTraits<T, 64, 2, kKind>>(launch);
+        }
+      }
+      return LaunchGemmTraits<GemmStreamTraits<T, 64, 1, kKind>>(launch);
+    default:
+      return KernelStatus::kUnsupported;
+  }
+}
+
+template <typename T>
+KernelStatus LaunchGemmEpilogue(const GemmStreamVariant& variant, const GemmStreamLaunch& launch) {
+  switch (launch.params.epilogue.kind) {
+    case GemmEpilogueKind::kResidualNorm:
+      return LaunchGemmKind<T, GemmEpilogueKind::kResidualNorm>(variant, launch);
+    case GemmEpilogueKind::kScale:
+      return LaunchGemmKind<T, GemmEpilogueKind::kScale>(variant, launch);
+    case GemmEpilogueKind::kGated:
+      return LaunchGemmKind<T, GemmEpilogueKind::kGated>(variant, launch);
+    default:
+      return KernelStatus::kInvalidArgument;
+  }
+}
+
 }  // namespace slipstream::kernels

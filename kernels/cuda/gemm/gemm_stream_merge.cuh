@@ -50,7 +50,9 @@ class TileOutput {
  public:
   using T = typename Traits::T;
 
-  __device__ __forceinline__ TileOutput(const GemmStreamParams& p, int tile, int thread) : p_(p) {
+  __device__ __forceinline__ TileOutput(const GemmStreamParams& p, int tile, int thread,
+                                        const float* = nullptr)
+      : p_(p) {
     const int warp = thread / 32, lane = thread % 32;
     // Warpgroup w multiplies rows [w * 64 * kRowBlocks, (w + 1) * 64 * kRowBlocks) of the tile.
     row_ = tile / p.token_tiles * Traits::kTileRows + warp / 4 * 64 * Traits::kRowBlocks +
@@ -63,6 +65,11 @@ class TileOutput {
   // Groups of eight tokens that hold real ones.
   __device__ __forceinline__ int groups() const { return groups_; }
 
+  // What a fused output asks for ahead of a group, and what it does once its groups are written.
+  struct Held {};
+  __device__ __forceinline__ void Load(int, Held&) const {}
+  __device__ __forceinline__ void Finish(int, int) const {}
+
   // Every accumulator of this thread: a tile that no other CTA has a part of.
   __device__ __forceinline__ void WriteAll(
       const float (&acc)[Traits::kRowBlocks][4 * Traits::kTokenGroups]) const {
@@ -70,12 +77,12 @@ class TileOutput {
     for (int b = 0; b < Traits::kRowBlocks; ++b) {
 #pragma unroll
       for (int g = 0; g < Traits::kTokenGroups; ++g) {
-        if (g < groups_) Write(b, g, &acc[b][4 * g]);
+        if (g < groups_) Write(b, g, &acc[b][4 * g], {});
       }
     }
   }
 
-  __device__ __forceinline__ void Write(int block, int group, const float* v) const {
+  __device__ __forceinline__ void Write(int block, int group, const float* v, const Held&) const {
     const int row = row_ + 64 * block;
     int token = token_ + 8 * group;
     // Addresses are worked out one group at a time: all at once, they would not fit in registers
@@ -95,7 +102,7 @@ class TileOutput {
     }
   }
 
- private:
+ protected:
   __device__ __forceinline__ void Put(int64_t at, float v) const {
     if (p_.y_is_f32) {
       static_cast<float*>(p_.y)[at] = v;
@@ -131,20 +138,27 @@ class TileExchange {
   }
 
   // Sums and writes the groups that fall to `me`. Two groups of four words are in flight.
-  __device__ __forceinline__ void Take(int me, const TileOutput<Traits>& out) const {
+  template <typename Output>
+  __device__ __forceinline__ void Take(int me, const Output& out) const {
     const int groups = out.groups();
     const int mergers = last_ - first_, total = Traits::kRowBlocks * groups;
 #pragma unroll 1
     for (int g0 = me - first_; g0 < total; g0 += 2 * mergers) {
       float sum[2][4] = {};
+      typename Output::Held held[2];
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        if (g0 + j * mergers < total) out.Load((g0 + j * mergers) % groups, held[j]);
+      }
 #pragma unroll 1
       for (int c0 = first_; c0 <= last_; c0 += 4) Add(c0, g0, mergers, total, groups, sum);
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const int g = g0 + j * mergers;
-        if (g < total) out.Write(g / groups, g % groups, sum[j]);
+        if (g < total) out.Write(g / groups, g % groups, sum[j], held[j]);
       }
     }
+    out.Finish(me - first_, mergers);
   }
 
  private:

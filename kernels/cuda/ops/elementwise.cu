@@ -5,6 +5,8 @@
 
 #include "kernels/cuda/common/async_copy.cuh"
 #include "kernels/cuda/common/launch.h"
+#include "kernels/cuda/gemm/gemm_epilogue.h"
+#include "kernels/cuda/ops/activate.cuh"
 #include "kernels/cuda/ops/ops.h"
 #include "kernels/cuda/ops/vector_io.cuh"
 
@@ -13,29 +15,25 @@ namespace {
 
 constexpr int kThreads = 128;
 
-__device__ __forceinline__ float Activate(float x, bool gelu_tanh) {
-  // GELU's 0.5 * (1 + tanh(u)) is the sigmoid of 2u, which has no cancellation.
-  const float u = gelu_tanh ? 1.5957691216057308f * (x + 0.044715f * x * x * x) : x;
-  return __fdividef(x, 1.0f + __expf(-u));
-}
-
 template <typename T>
-__global__ void __launch_bounds__(kThreads) GatedKernel(const T* gate_up, T* out, int64_t elems,
-                                                        int64_t cols, bool gelu_tanh, bool vector) {
+__global__ void __launch_bounds__(kThreads)
+    GatedKernel(const T* gate_up, T* out, int64_t elems, int64_t cols, bool gelu_tanh,
+                bool interleaved, bool vector) {
   LaunchDependents();
   DependencyWait();
   const int step = vector ? kVec : 1;
   const int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * step;
   if (i >= elems) return;
-  const int64_t row = i / cols;
-  const T* gate = gate_up + row * 2 * cols + (i - row * cols);
+  const int64_t row = i / cols, column = i - row * cols;
+  const T* gate = gate_up + row * 2 * cols + (interleaved ? GemmGateRow(column) : column);
+  const T* up = gate + (interleaved ? 8 : cols);
   if (!vector) {
-    out[i] = FromFloat<T>(Activate(ToFloat(gate[0]), gelu_tanh) * ToFloat(gate[cols]));
+    out[i] = FromFloat<T>(Activate(ToFloat(gate[0]), gelu_tanh) * ToFloat(*up));
     return;
   }
   float g[kVec], u[kVec];
   LoadVec(gate, g);
-  LoadVec(gate + cols, u);
+  LoadVec(up, u);
 #pragma unroll
   for (int e = 0; e < kVec; ++e) g[e] = Activate(g[e], gelu_tanh) * u[e];
   StoreVec(out + i, g);
@@ -96,7 +94,7 @@ KernelStatus LaunchGated(const GatedActivationSm90Params& p, bool dependent, cud
   if (blocks > INT32_MAX) return KernelStatus::kUnsupported;
   const LaunchShape shape{dim3(static_cast<unsigned>(blocks)), kThreads, 0, dependent};
   return LaunchKernel(GatedKernel<T>, shape, stream, static_cast<const T*>(p.gate_up),
-                      static_cast<T*>(p.out), elems, p.cols, p.gelu_tanh, vector);
+                      static_cast<T*>(p.out), elems, p.cols, p.gelu_tanh, p.interleaved, vector);
 }
 
 }  // namespace
@@ -106,6 +104,7 @@ KernelStatus GatedActivationSm90(const GatedActivationSm90Params& p, bool depend
   if (p.rows < 0 || p.cols < 1) return KernelStatus::kInvalidArgument;
   if (p.rows == 0) return KernelStatus::kOk;
   if (!p.gate_up || !p.out) return KernelStatus::kInvalidArgument;
+  if (p.interleaved && p.cols % 8 != 0) return KernelStatus::kUnsupported;
   if (p.dtype == DType::kBF16) return LaunchGated<__nv_bfloat16>(p, dependent_launch, stream);
   if (p.dtype == DType::kF16) return LaunchGated<__half>(p, dependent_launch, stream);
   return KernelStatus::kUnsupported;

@@ -54,10 +54,12 @@ struct GatedActivationSm90Params {
   int64_t rows = 0;
   int64_t cols = 0;
   bool gelu_tanh = false;  // else SiLU
+  // By eights, as a product with weights for GemmEpilogueKind::kGated leaves them: eight gates,
+  // their eight ups, the next eight gates. cols not a multiple of 8: kUnsupported.
+  bool interleaved = false;
 };
 KernelStatus GatedActivationSm90(const GatedActivationSm90Params& p, bool dependent_launch,
                                  cudaStream_t stream);
-
 // x = cap * tanh(x / cap) on f32. REQUIRES: cap > 0.
 KernelStatus SoftCapSm90(float* x, int64_t elems, float cap, bool dependent_launch,
                          cudaStream_t stream);

@@ -175,6 +175,31 @@ TEST(CudaOps, GatedActivation) {
   }
 }
 
+TEST(CudaOps, GatedActivationByEights) {
+  SLIP_REQUIRE_DEVICE();
+  for (const DType t : kHalfTypes) {
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 14336}, {5, 1544}, {3, 8}}) {
+      for (const int shift : {0, 1}) {
+        SCOPED_TRACE(Name(t, t, rows, cols, shift));
+        const std::vector<float> x = Random(t, rows * 2 * cols, 4, 3.0f);
+        std::vector<float> want(rows * cols), eights(x.size());
+        for (int64_t i = 0; i < rows * cols; ++i) {
+          const int64_t row = i / cols * 2 * cols, column = i % cols;
+          const int64_t at = row + column / 8 * 16 + column % 8;
+          eights[at] = x[row + column], eights[at + 8] = x[row + cols + column];
+        }
+        reference::GatedActivation({x.data(), want.data(), rows, cols, shift == 1});
+        const Array in(t, eights, shift), out(t, want.size());
+        GatedActivationSm90Params p{in.get(), out.get(), t, rows, cols, shift == 1, true};
+        ASSERT_EQ(GatedActivationSm90(p, true, nullptr), KernelStatus::kOk);
+        ExpectClose(out.Download(), want, t, 1.0f, 1e-5f);
+        p.cols = 4;
+        EXPECT_EQ(GatedActivationSm90(p, true, nullptr), KernelStatus::kUnsupported);
+      }
+    }
+  }
+}
+
 TEST(CudaOps, SoftCapAddConvert) {
   SLIP_REQUIRE_DEVICE();
   for (const size_t n : {1, 8, 1000, 4096, 100003}) {

@@ -85,8 +85,19 @@ target_compile_definitions(slip_utf8proc INTERFACE UTF8PROC_STATIC)
 slip_pinned_source(xgrammar 0.2.8
   8305646fd2b319d6c3003f51a1665e54cbbe9cba1fb636bc41d0b46434ccbb80 XGRAMMAR_SOURCE)
 file(GLOB_RECURSE XGRAMMAR_FILES ${XGRAMMAR_SOURCE}/cpp/*.cc)
-list(FILTER XGRAMMAR_FILES EXCLUDE REGEX "/cpp/tvm_ffi/")
-add_library(xgrammar STATIC EXCLUDE_FROM_ALL ${XGRAMMAR_FILES}
+list(FILTER XGRAMMAR_FILES EXCLUDE REGEX "/cpp/(tvm_ffi/.*|json_schema_converter\\.cc)$")
+# Strings with minLength or maxLength may hold control characters there, which JSON forbids.
+set(xgrammar_wrong [[{'\r', '\r'}, {'\n', '\n'}}, true)]])
+set(xgrammar_right [[{0x00, 0x1f}}, true)]])
+set(XGRAMMAR_PATCHED ${CMAKE_BINARY_DIR}/_xgrammar/json_schema_converter.cc)
+file(READ ${XGRAMMAR_SOURCE}/cpp/json_schema_converter.cc xgrammar_text)
+string(FIND "${xgrammar_text}" "${xgrammar_wrong}" xgrammar_at)
+if(xgrammar_at EQUAL -1)
+  message(FATAL_ERROR "xgrammar's character class of bounded strings is not where it was")
+endif()
+string(REPLACE "${xgrammar_wrong}" "${xgrammar_right}" xgrammar_text "${xgrammar_text}")
+file(CONFIGURE OUTPUT ${XGRAMMAR_PATCHED} CONTENT "${xgrammar_text}" @ONLY)
+add_library(xgrammar STATIC EXCLUDE_FROM_ALL ${XGRAMMAR_FILES} ${XGRAMMAR_PATCHED}
   ${CMAKE_SOURCE_DIR}/src/grammar/xgrammar_log.cc)
 target_include_directories(xgrammar SYSTEM PUBLIC ${XGRAMMAR_SOURCE}/include
   ${XGRAMMAR_SOURCE}/3rdparty/picojson ${XGRAMMAR_SOURCE}/3rdparty/dlpack/include)

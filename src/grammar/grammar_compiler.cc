@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <iterator>
 #include <list>
 #include <mutex>
 #include <thread>
@@ -46,6 +47,7 @@ class GrammarCompiler::Shared : public std::enable_shared_from_this<GrammarCompi
 
   void Compile(const GrammarSource& source, Done done);
   void Stop();
+  void WaitForCompiles();
 
  private:
   struct Waiter {
@@ -66,14 +68,14 @@ class GrammarCompiler::Shared : public std::enable_shared_from_this<GrammarCompi
   void StartWatch();
   void Work();
   void Watch();
-  void Finish(const std::shared_ptr<Entry>& entry, const std::string& key,
-              Result<CompiledConstraint> compiled, std::unique_lock<std::mutex>& lock);
+  // Returns those to tell.
+  std::vector<Waiter> Finish(Entry* entry, const std::string& key,
+                             Result<CompiledConstraint> compiled);
   // Gives `entry` its deadline's error. Returns those to tell.
   std::vector<Waiter> GiveUp(Entry* entry);
   void Evict();
-  static void Tell(std::vector<Waiter> waiters, const Compiled& result, const std::string& from) {
-    for (Waiter& waiter : waiters) waiter.done(ForField(result, from, waiter.field));
-  }
+  // Calls without the lock, which `lock` holds before and after.
+  void Tell(std::vector<Waiter> waiters, const Entry& entry, std::unique_lock<std::mutex>& lock);
 
   const std::shared_ptr<const Tokenizer> tokenizer_;
   const int64_t vocab_size_;
@@ -89,6 +91,7 @@ class GrammarCompiler::Shared : public std::enable_shared_from_this<GrammarCompi
   int num_threads_ = 0;                           // within their deadline
   int num_late_ = 0;
   int num_compiling_ = 0;  // within their deadline
+  int num_telling_ = 0;
   bool watching_ = false;
   bool stopped_ = false;
 };
@@ -167,7 +170,7 @@ void GrammarCompiler::Shared::Work() {
     lock.lock();
     if (engine_ == nullptr) engine_ = engine;
     const bool was_late = entry->state == Entry::kLate;
-    Finish(entry, key, std::move(compiled), lock);
+    std::vector<Waiter> waiters = Finish(entry.get(), key, std::move(compiled));
     if (was_late) {  // this thread has been replaced, if there were not too many
       --num_late_;
       if (num_threads_ == 0 && !queue_.empty() && !stopped_) StartThread();
@@ -175,15 +178,29 @@ void GrammarCompiler::Shared::Work() {
     }
     --num_compiling_;
     idle_.notify_all();
+    Tell(std::move(waiters), *entry, lock);
   }
   --num_threads_;
 }
 
+void GrammarCompiler::Shared::Tell(std::vector<Waiter> waiters, const Entry& entry,
+                                   std::unique_lock<std::mutex>& lock) {
+  if (stopped_ || waiters.empty()) return;
+  const Compiled result = entry.result;
+  const std::string field = entry.source.field;
+  ++num_telling_;
+  lock.unlock();
+  for (Waiter& waiter : waiters) waiter.done(ForField(result, field, waiter.field));
+  waiters.clear();  // they own requests
+  lock.lock();
+  --num_telling_;
+  idle_.notify_all();
+}
+
 // Keeps what was found, for those who wait and those to come.
-void GrammarCompiler::Shared::Finish(const std::shared_ptr<Entry>& entry, const std::string& key,
-                                     Result<CompiledConstraint> compiled,
-                                     std::unique_lock<std::mutex>& lock) {
-  if (stopped_) return;
+std::vector<GrammarCompiler::Shared::Waiter> GrammarCompiler::Shared::Finish(
+    Entry* entry, const std::string& key, Result<CompiledConstraint> compiled) {
+  if (stopped_) return {};
   entry->bytes = key.size();
   if (compiled) {
     entry->bytes += compiled->bytes;
@@ -194,13 +211,8 @@ void GrammarCompiler::Shared::Finish(const std::shared_ptr<Entry>& entry, const 
   entry->state = Entry::kReady;
   entry->in_lru = lru_.insert(lru_.end(), key);
   cached_bytes_ += entry->bytes;
-  std::vector<Waiter> waiters = std::move(entry->waiters);
-  entry->waiters.clear();
-  const Compiled result = entry->result;
   Evict();
-  lock.unlock();
-  Tell(std::move(waiters), result, entry->source.field);
-  lock.lock();
+  return std::exchange(entry->waiters, {});
 }
 
 void GrammarCompiler::Shared::Evict() {
@@ -252,38 +264,46 @@ void GrammarCompiler::Shared::Watch() {
       continue;
     }
     std::vector<Waiter> waiters = GiveUp(late.get());
-    const Compiled result = late->result;
     if (late->state == Entry::kQueued) {  // not its fault: it may come again
       const std::string key = KeyOf(late->source);
       std::erase(queue_, key);
       entries_.erase(key);
     }
-    lock.unlock();
-    Tell(std::move(waiters), result, late->source.field);
-    lock.lock();
+    Tell(std::move(waiters), *late, lock);
   }
 }
 
 void GrammarCompiler::Shared::Stop() {
-  std::unordered_map<std::string, std::shared_ptr<Entry>> dropped;  // callbacks own requests
+  std::vector<Waiter> dropped;  // they own requests: freed without the lock
   std::unique_lock lock(mutex_);
   stopped_ = true;
   queue_.clear();
+  for (auto& [key, entry] : entries_) {
+    std::move(entry->waiters.begin(), entry->waiters.end(), std::back_inserter(dropped));
+    entry->waiters.clear();
+  }
   work_.notify_all();
   watch_.notify_all();
+  idle_.wait(lock, [&] { return num_telling_ == 0; });
+  lock.unlock();
+}
+
+void GrammarCompiler::Shared::WaitForCompiles() {
+  std::unique_lock lock(mutex_);
   idle_.wait_for(lock, std::chrono::duration<double>(options_.deadline_seconds),
                  [&] { return num_compiling_ == 0; });
-  dropped = std::move(entries_);
-  entries_.clear();
-  lru_.clear();
-  for (auto& [key, entry] : dropped) entry->waiters.clear();
 }
 
 GrammarCompiler::GrammarCompiler(std::shared_ptr<const Tokenizer> tokenizer, int64_t vocab_size,
                                  GrammarCompilerOptions options)
     : shared_(std::make_shared<Shared>(std::move(tokenizer), vocab_size, options)) {}
 
-GrammarCompiler::~GrammarCompiler() { shared_->Stop(); }
+GrammarCompiler::~GrammarCompiler() {
+  shared_->Stop();
+  shared_->WaitForCompiles();
+}
+
+void GrammarCompiler::Stop() { shared_->Stop(); }
 
 void GrammarCompiler::Compile(const GrammarSource& source, Done done) {
   shared_->Compile(source, std::move(done));

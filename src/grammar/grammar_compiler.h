@@ -21,7 +21,7 @@
 namespace slipstream {
 
 struct GrammarCompilerOptions {
-  int num_threads = 1;  // compiling at once; the first use of a vocabulary takes about 0.2 s
+  int num_threads = 2;  // compiling at once; the first use of a vocabulary takes about 0.2 s
   double deadline_seconds = 10;
   int max_waiting = 64;      // distinct sources
   int max_late_threads = 4;  // that are over their deadline
@@ -37,14 +37,16 @@ class GrammarCompiler {
   // `vocab_size` is the model's; ids from tokenizer->vocab_size() on are never allowed.
   GrammarCompiler(std::shared_ptr<const Tokenizer> tokenizer, int64_t vocab_size,
                   GrammarCompilerOptions options = {});
-  // Drops what waits, and waits for compiles in hand that are within their deadline.
+  // Stop, and waits for compiles in hand that are within their deadline.
   ~GrammarCompiler();
   GrammarCompiler(const GrammarCompiler&) = delete;
   GrammarCompiler& operator=(const GrammarCompiler&) = delete;
 
-  // Calls `done` exactly once, unless the compiler is destroyed before: at once when the answer is
+  // Calls `done` exactly once, unless the compiler is stopped before: at once when the answer is
   // known, else on a thread of the compiler's, which it must not hold up.
   void Compile(const GrammarSource& source, Done done);
+  // Drops what waits; no `done` is called or running from its return on. Not from within one.
+  void Stop();
 
  private:
   class Shared;

@@ -137,18 +137,36 @@ void ActiveGeneration::Start() {
     sinks_.push_back(std::make_shared<PromptSink>(self, static_cast<int>(i), loop_.mailbox()));
   }
   service_.Register(self);
-  service_.pool_.Post([self, sinks = sinks_] {
-    if (self->cancelled_.load()) return;
-    Status status = self->Prepare(sinks);
-    self->loop_.Post([self, status = std::move(status)] {
-      if (status) return self->Accept();
-      if (status.error().code == ErrorCode::kInvalidArgument) {
-        self->service_.metrics_.rejected_invalid_total.Add();
-      } else if (status.error().code == ErrorCode::kResourceExhausted) {
-        self->service_.metrics_.rejected_queue_full_total.Add();
-      }
-      self->Fail(status.error());
-    });
+  CompileThenPrepare();
+}
+
+void ActiveGeneration::CompileThenPrepare() {
+  if (!request_.grammar) return PostPrepare(sinks_);
+  const auto self = shared_from_this();
+  service_.grammars_.Compile(*request_.grammar,
+                             [self, sinks = sinks_](GrammarCompiler::Compiled compiled) {
+                               if (!compiled)
+                                 return self->Conclude(tl::unexpected(std::move(compiled).error()));
+                               self->constraint_ = std::move(*compiled);
+                               self->PostPrepare(sinks);
+                             });
+}
+
+void ActiveGeneration::PostPrepare(const std::vector<std::shared_ptr<PromptSink>>& sinks) {
+  service_.pool_.Post([self = shared_from_this(), sinks] {
+    if (!self->cancelled_.load()) self->Conclude(self->Prepare(sinks));
+  });
+}
+
+void ActiveGeneration::Conclude(Status status) {
+  loop_.Post([self = shared_from_this(), status = std::move(status)] {
+    if (status) return self->Accept();
+    if (status.error().code == ErrorCode::kInvalidArgument) {
+      self->service_.metrics_.rejected_invalid_total.Add();
+    } else if (status.error().code == ErrorCode::kResourceExhausted) {
+      self->service_.metrics_.rejected_queue_full_total.Add();
+    }
+    self->Fail(status.error());
   });
 }
 
@@ -173,6 +191,7 @@ Status ActiveGeneration::PreparePrompt(size_t index) {
     SLIP_ASSIGN_OR_RETURN(RenderedChat chat, (*render)());
     SLIP_ASSIGN_OR_RETURN(prompt.ids, EncodePrompt(chat.text, false, field));
     prompt.span_budget = std::move(chat.span_budget);
+    prompt.constraint_after = chat.constraint_after;
   } else {
     prompt.ids = std::move(std::get<std::vector<int32_t>>(source));
     const int64_t vocab_size = service_.engine_.info().vocab_size;
@@ -245,6 +264,8 @@ Status ActiveGeneration::Submit(const std::vector<std::shared_ptr<PromptSink>>& 
     const bool keep_ids = request_.echo || request_.return_prompt_ids;
     request.prompt_ids = keep_ids ? prompt.ids : std::move(prompt.ids);
     request.span_budget = std::move(prompt.span_budget);
+    request.constraint = constraint_;
+    request.constraint_after = prompt.constraint_after;
     request.params = prompt.params;
     request.num_choices = request_.num_choices;
     request.priority = request_.priority;

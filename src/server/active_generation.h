@@ -67,6 +67,7 @@ class ActiveGeneration final : public Generation,
     std::vector<int32_t> ids;  // kept for echo only once submitted
     std::string text;          // for echo
     std::optional<SpanBudget> span_budget;
+    int32_t constraint_after = -1;
     std::shared_ptr<const SamplingParams> params;
     std::vector<SampledToken> logprobs;
     std::vector<TokenEvent> held;  // events that must wait for the prompt's logprobs
@@ -86,6 +87,11 @@ class ActiveGeneration final : public Generation,
   };
 
   Status CheckRequest() const;
+  // Has the grammar compiled, if there is one, then posts Prepare to the tokenizer pool.
+  void CompileThenPrepare();
+  void PostPrepare(const std::vector<std::shared_ptr<PromptSink>>& sinks);
+  // Any thread: takes what Prepare or the compiler say to the loop.
+  void Conclude(Status status);
   // Tokenizer thread: encodes the prompts and hands them to the engine.
   Status Prepare(const std::vector<std::shared_ptr<PromptSink>>& sinks);
   Status PreparePrompt(size_t index);
@@ -118,6 +124,7 @@ class ActiveGeneration final : public Generation,
   GenerateRequest request_;
   std::shared_ptr<GenerationObserver> observer_;
   std::vector<std::shared_ptr<PromptSink>> sinks_;
+  std::shared_ptr<const TokenConstraint> constraint_;  // set before Prepare is posted
   std::vector<Prompt> prompts_;
   std::vector<Choice> choices_;
   size_t choices_left_;

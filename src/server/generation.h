@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "engine/request.h"
+#include "grammar/grammar_source.h"
 #include "runtime/sampling_params.h"
 #include "server/event_loop.h"
 #include "server/request_record.h"
@@ -24,6 +25,7 @@ namespace slipstream {
 struct RenderedChat {
   std::string text;
   std::optional<SpanBudget> span_budget;  // for the answer
+  int32_t constraint_after = -1;          // the token after which the request's grammar begins
 };
 
 // Renders a chat; runs on a tokenizer thread before anything is delivered.
@@ -44,6 +46,7 @@ struct GenerateRequest {
   bool return_prompt_ids = false;      // in ChoiceDelta::prompt_ids, as with echo
   int priority = 0;
   std::string cache_salt;
+  std::optional<GrammarSource> grammar;   // the answer must follow it
   std::optional<double> max_seconds;      // the smallest of this, the record's and the server's
   std::shared_ptr<RequestRecord> record;  // null: nobody wants to know
 };

@@ -36,9 +36,10 @@ Service::Service(const ServerConfig& config, ModelInfo model,
       engine_(engine),
       metrics_(model_.max_model_len),
       busy_since_us_(NowUs()),
+      grammars_(tokenizer_, engine_.info().vocab_size),
       pool_(config.tokenizer_threads) {}
 
-Service::~Service() { pool_.Stop(); }
+Service::~Service() { Shutdown(); }
 
 std::shared_ptr<Generation> Service::Generate(EventLoop& loop, GenerateRequest request,
                                               std::shared_ptr<GenerationObserver> observer) {

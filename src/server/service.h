@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "config/server_config.h"
 #include "engine/engine.h"
+#include "grammar/grammar_compiler.h"
 #include "server/api_keys.h"
 #include "server/generation.h"
 #include "server/model_info.h"
@@ -44,7 +45,10 @@ class Service : public std::enable_shared_from_this<Service> {
   bool RunOnPool(EventLoop& loop, std::function<void()> work, std::function<void()> done);
 
   // Ends the tokenizer threads. Call when every generation has ended.
-  void Shutdown() { pool_.Stop(); }
+  void Shutdown() {
+    grammars_.Stop();
+    pool_.Stop();
+  }
 
   // New generations are refused with kUnavailable from now on.
   void BeginDrain() { draining_.store(true); }
@@ -101,6 +105,7 @@ class Service : public std::enable_shared_from_this<Service> {
   std::mutex registry_mutex_;
   std::unordered_map<const ActiveGeneration*, std::weak_ptr<ActiveGeneration>> registry_;
 
+  GrammarCompiler grammars_;
   TaskPool pool_;  // last: its threads use everything above
 };
 

@@ -80,6 +80,19 @@ TEST_F(XGrammarTest, SchemasTakeWhatFitsAndNothingElse) {
   EXPECT_FALSE(Takes(*schema, "Sure! {"));
 }
 
+TEST_F(XGrammarTest, StringsOfSchemasAreJsonWhateverBoundsThem) {
+  for (const char* bound : {R"("minLength":1)", R"("maxLength":9)", R"("minLength":0)",
+                            R"("pattern":"^.+$")", R"("pattern":"^[^a]+$")"}) {
+    const auto schema =
+        Make(GrammarKind::kJsonSchema, std::string(R"({"type":"string",)") + bound + "}");
+    EXPECT_TRUE(Takes(*schema, R"("b c")")) << bound;
+    EXPECT_TRUE(Takes(*schema, "\"\xE2\x82\xAC\x7F\"")) << bound;
+    for (const char bad : {'\0', '\t', '\n', '\r', '\x1F', '"', '\\'}) {
+      EXPECT_FALSE(Takes(*schema, std::string("\"b") + bad + "c\"")) << bound << int{bad};
+    }
+  }
+}
+
 TEST_F(XGrammarTest, JsonObjectsAreAnyObjectAndOnlyThat) {
   const auto any = Make(GrammarKind::kJsonObject, "");
   EXPECT_TRUE(Takes(*any, R"({"a": [1, 2.5e3, null, {"b": "c"}], "d": false})"));

@@ -172,8 +172,33 @@ def test_errors(server, model):
     assert "maximum context length" in str(error) and error.code == "context_length_exceeded"
     raises(openai.NotFoundError, lambda: client.chat.completions.create(
         model="no-such-model", messages=QUESTION))
-    raises(openai.BadRequestError, lambda: client.chat.completions.create(
-        model=model, messages=QUESTION, response_format={"type": "json_object"}))
+    error = raises(openai.BadRequestError, lambda: client.chat.completions.create(
+        model=model, messages=QUESTION, response_format={
+            "type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "strung"}}}))
+    assert error.param == "response_format" and "strung" in str(error)
+
+
+def test_structured_output(server, model):
+    schema = {"type": "object", "required": ["colour", "sure"], "additionalProperties": False,
+              "properties": {"colour": {"enum": ["red", "green", "blue"]},
+                             "sure": {"type": "boolean"}}}
+    client = server.client()
+    for stream in (False, True):
+        answer = client.chat.completions.create(
+            model=model, messages=QUESTION, temperature=1.5, stream=stream, response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema, "strict": True}})
+        if stream:
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in answer)
+        else:
+            text = answer.choices[0].message.content
+            assert answer.choices[0].finish_reason == "stop"
+        value = json.loads(text)
+        assert set(value) == {"colour", "sure"} and value["colour"] in ("red", "green", "blue")
+        assert isinstance(value["sure"], bool)
+    answer = client.chat.completions.create(
+        model=model, messages=QUESTION, extra_body={"guided_choice": ["yes", "no"]})
+    assert answer.choices[0].message.content in ("yes", "no")
 
 
 def test_cancel_frees_blocks(server, model):

@@ -1,5 +1,6 @@
 // A model that says what a test tells it to: the n-th output token of a sequence is script(seed,
-// n). The test can hold its steps, slow them, count them and make them fail.
+// n), or the next allowed one where a grammar forbids that. The test can hold its steps, slow them,
+// count them and make them fail.
 #pragma once
 
 #include <atomic>
@@ -9,10 +10,12 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/token_constraint.h"
 #include "runtime/executor.h"
 
 namespace slipstream::testing {
@@ -62,7 +65,9 @@ class ScriptExecutor final : public Executor {
     }
     StepOutput output;
     output.step = input.step;
-    for (const SampleRow& row : input.sample_rows) output.tokens.push_back(Sample(row));
+    for (const SampleRow& row : input.sample_rows) {
+      output.tokens.push_back(Sample(row, input.token_masks));
+    }
     pending_.push_back(std::move(output));
     return {};
   }
@@ -89,11 +94,23 @@ class ScriptExecutor final : public Executor {
     int next = 0;
   };
 
-  SampledToken Sample(const SampleRow& row) {
+  int32_t Allowed(const SampleRow& row, const std::vector<uint32_t>& masks, int32_t wanted) {
+    if (row.mask < 0) return wanted;
+    const auto words = static_cast<size_t>(TokenMaskWords(info_.vocab_size));
+    const auto mask = std::span(masks).subspan(static_cast<size_t>(row.mask) * words, words);
+    for (int64_t i = 0; i < info_.vocab_size; ++i) {
+      const auto token = static_cast<int32_t>((wanted + i) % info_.vocab_size);
+      if (TokenAllowed(mask, token)) return token;
+    }
+    return wanted;
+  }
+
+  SampledToken Sample(const SampleRow& row, const std::vector<uint32_t>& masks) {
     Slot& slot = slots_[row.slot];
     SampledToken sampled;
     sampled.slot = row.slot;
-    sampled.token = row.target >= 0 ? row.target : model_->script(slot.seed, slot.next++);
+    sampled.token =
+        row.target >= 0 ? row.target : Allowed(row, masks, model_->script(slot.seed, slot.next++));
     const int num_top =
         row.target >= 0 ? slot.params->num_prompt_logprobs : slot.params->num_logprobs;
     if (num_top < 0) return sampled;

@@ -142,15 +142,17 @@ TEST_F(Wire, W29_ToolsReachTheTemplate) {
   EXPECT_EQ(Chat(body).error()["param"], "prompt");  // rendered to nothing
 }
 
-TEST_F(Wire, W30_ConstrainedOutputIsRefusedNotIgnored) {
+TEST_F(Wire, W30_ConstraintsThatAreNotSupportedAreRefusedNotIgnored) {
   StartServer();
   EXPECT_EQ(Chat(ChatBody({{"response_format", {{"type", "text"}}}})).status, 200);
-  for (const char* type : {"json_object", "json_schema", "other"}) {
+  for (const char* type : {"json_schema", "other"}) {
     const WireResponse r = Chat(ChatBody({{"response_format", {{"type", type}}}}));
     EXPECT_EQ(r.status, 400);
     EXPECT_EQ(r.error()["param"], "response_format");
   }
-  EXPECT_EQ(Chat(ChatBody({{"guided_json", json::object()}})).error()["param"], "guided_json");
+  for (const char* name : {"grammar", "json_schema", "structural_tag", "functions"}) {
+    EXPECT_EQ(Chat(ChatBody({{name, json::object()}})).error()["param"], name);
+  }
 }
 
 TEST_F(Wire, W31_MessageForms) {

@@ -136,6 +136,9 @@ Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
                                        input.ignored_fields.begin(), input.ignored_fields.end());
   SLIP_RETURN_IF_ERROR(TakeUnreadFields(service, reader, &parsed.options));
   SLIP_RETURN_IF_ERROR(ForceCall(input, forms, &start, &parsed.request));
+  // The format is that of content; a forced call is none.
+  if (input.tool_choice.forced()) parsed.request.grammar.reset();
+  start.constrained = parsed.request.grammar.has_value();
   parsed.answer.tools = input.tool_choice;
   if (forms.tools == ToolForm::kQwenXml) {
     parsed.answer.schemas = std::make_shared<const Json>(input.tools);

@@ -107,6 +107,15 @@ Result<RenderedChat> StartAnswer(std::string rendered, const AnswerStart& start,
         span.forced, tokenizer.Encode(end, {.add_special_tokens = false, .parse_special = true}));
     chat.span_budget = std::move(span);
   }
+  if (inside && start.constrained) {
+    const auto close = tokenizer.FindToken(forms.think_close);
+    if (close) {
+      chat.constraint_after = *close;
+    } else {  // where the answer would begin cannot be told from one token
+      chat.text += end;
+      inside = false;
+    }
+  }
   chat.text += start.opening;
   *in_reasoning = inside;
   return chat;

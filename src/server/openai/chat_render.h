@@ -38,6 +38,7 @@ struct AnswerStart {
   OutputForms forms;
   std::string opening;                // of a tool call, after the prompt
   int64_t max_reasoning_tokens = -1;  // -1: no limit
+  bool constrained = false;           // a grammar rules the answer, behind its reasoning
 };
 
 // Puts the start of the answer behind a rendered chat. `in_reasoning` tells whether the answer

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/json_text.h"
+#include "server/openai/structured_output.h"
 
 namespace slipstream {
 namespace {
@@ -136,32 +137,11 @@ void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateReque
   request->cache_salt = reader.String("cache_salt").value_or("");
   options->return_token_ids = reader.Bool("return_token_ids").value_or(false);
   request->return_prompt_ids = options->return_token_ids;
-  RejectUnsupported(reader);
+  request->grammar = ReadStructuredOutput(reader);
   // Without effect on the answer, here or anywhere: not worth a warning.
   for (const char* name : {"user", "metadata", "store", "service_tier", "safety_identifier",
                            "prompt_cache_key", "prompt_cache_retention"}) {
     reader.Any(name);
-  }
-}
-
-void RejectUnsupported(FieldReader& reader) {
-  if (const Json* format = reader.Object("response_format")) {
-    const auto type = format->find("type");
-    if (type == format->end() || !type->is_string()) {
-      return reader.Reject("response_format", "needs a type: text, json_object or json_schema");
-    }
-    if (*type != "text") {
-      return reader.Reject("response_format", "of type " + Shown(*type) +
-                                                  " is not supported by this server, only "
-                                                  "\"text\"; the answer would not be constrained");
-    }
-  }
-  for (const char* name :
-       {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
-        "grammar", "json_schema", "functions", "function_call"}) {
-    if (reader.Any(name) != nullptr) {
-      reader.Reject(name, "is not supported by this server; the answer would not be constrained");
-    }
   }
 }
 

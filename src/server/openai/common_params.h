@@ -24,8 +24,8 @@ struct ResponseOptions {
   std::vector<std::string> ignored_fields;
 };
 
-// Reads model, sampling, stop and stream fields into `request` and `options`; reader.status()
-// tells of a wrong one. Does not read max_tokens, logprobs or prompts.
+// Reads model, sampling, stop, stream and structured output fields into `request` and `options`;
+// reader.status() tells of a wrong one. Does not read max_tokens, logprobs or prompts.
 void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateRequest* request,
                       ResponseOptions* options);
 
@@ -35,9 +35,6 @@ Status CheckModel(const Service& service, const std::string& name);
 // Notes the fields that nobody has read, or refuses them where the server is strict.
 Status TakeUnreadFields(const Service& service, const FieldReader& reader,
                         ResponseOptions* options);
-
-// Fails on fields that ask for constrained output, which must not be ignored in silence.
-void RejectUnsupported(FieldReader& reader);
 
 // "chatcmpl-" and 32 hexadecimal digits.
 std::string NewId(std::string_view prefix);

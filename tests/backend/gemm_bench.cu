@@ -1,7 +1,8 @@
 // Matrix products of a Llama-3.1-8B decode step on one GPU, weights cold in L2, inside a CUDA
 // graph: gemm_stream_sm90 beside cuBLASLt (its first choice, and the best of its first eight), one
-// matrix at a time and as the chain of 32 layers.
-//   gemm_bench [CSV file]
+// matrix at a time and as the chain of 32 layers; and that chain with the norms and activations of
+// a step, as kernels of their own and in the products' epilogues (only that: layers).
+//   gemm_bench [CSV file [layers]]
 #include <cuda_bf16.h>
 
 #include <cstring>
@@ -12,6 +13,7 @@
 #include "kernels/bench/attention_harness.cuh"
 #include "kernels/bench/gemm_ceiling.cuh"
 #include "kernels/cuda/gemm/gemm_stream.h"
+#include "tests/backend/layer_chain.cuh"
 
 namespace slipstream::bench {
 namespace {
@@ -125,14 +127,8 @@ class Bench {
   }
 
   void Chains() {
-    std::vector<GemmStreamWeights> ours(kLayers * kPerLayer);
-    std::vector<const void*> copies(ours.size());
-    const uint16_t* at = weights_.get();
-    for (size_t i = 0; i < ours.size(); ++i) {
-      copies[i] = at;
-      Describe(at, kMatrices[i % kPerLayer], &ours[i]);
-      at += kMatrices[i % kPerLayer].elems();
-    }
+    std::vector<const void*> copies;
+    const std::vector<GemmStreamWeights> ours = AllLayers(&copies);
     const Mode modes[] = {
         {"plain", {}},
         {"pdl", {.dependent_launch = true}},
@@ -170,7 +166,48 @@ class Bench {
     }
   }
 
+  void Layers() {
+    std::vector<const void*> copies;
+    const std::vector<GemmStreamWeights> ours = AllLayers(&copies);
+    LayerChain chain(ours, workspace_->get());
+    struct Variant {
+      const char* name;
+      bool fused;
+      GemmStreamTuning tuning;
+    };
+    const Variant variants[] = {
+        {"layers full", false, {.stages = 16, .dependent_launch = true}},
+        {"full early", false, {.stages = 16, .dependent_launch = true, .early_release = true}},
+        {"fused full", true, {.stages = 16, .dependent_launch = true}},
+        {"fused early", true, {.stages = 16, .dependent_launch = true, .early_release = true}},
+        {"fused flat", true, {.stages = 16, .row_blocks = 1, .dependent_launch = true}},
+        {"fused half", true, {.dependent_launch = true}},
+        {"fused plain", true, {}},
+    };
+    std::printf("\nthe same with norms and activations, ms\n%4s", "m");
+    for (const Variant& v : variants) std::printf(" %14s", v.name);
+    for (int m : kTokens) {
+      if (m > LayerChain::kMaxTokens) break;
+      std::printf("\n%4d", m);
+      for (const Variant& v : variants) {
+        Chain(m, v.name, [&](cudaStream_t s) { chain.Record(m, v.fused, v.tuning, s); });
+      }
+    }
+    std::printf("\n");
+  }
+
  private:
+  std::vector<GemmStreamWeights> AllLayers(std::vector<const void*>* copies) {
+    std::vector<GemmStreamWeights> ours(kLayers * kPerLayer);
+    const uint16_t* at = weights_.get();
+    for (size_t i = 0; i < ours.size(); ++i) {
+      copies->push_back(at);
+      Describe(at, kMatrices[i % kPerLayer], &ours[i]);
+      at += kMatrices[i % kPerLayer].elems();
+    }
+    return ours;
+  }
+
   // Copies of a matrix that together exceed L2 many times.
   std::vector<const void*> Copies(const Matrix& matrix) const {
     std::vector<const void*> copies;
@@ -308,8 +345,11 @@ int main(int argc, char** argv) {
     return 1;
   }
   slipstream::bench::Bench bench(csv);
-  bench.Ceilings();
-  bench.Singles();
-  bench.Chains();
+  if (argc < 3) {
+    bench.Ceilings();
+    bench.Singles();
+    bench.Chains();
+  }
+  bench.Layers();
   if (csv) std::fclose(csv);
 }

@@ -5,9 +5,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <utility>
@@ -34,12 +36,13 @@ constexpr const char* kSchema = R"({"type":"object","properties":{
     "properties":{"title":{"type":"string"},"done":{"type":"boolean"},"score":{"type":"number"}},
     "required":["title","done","score"]}}},"required":["name","age","tags","notes"]})";
 
-// An allowed token, other than the last one if there is a choice.
-int32_t Draw(std::span<const uint32_t> mask, int64_t vocab_size, uint64_t random) {
-  const auto first = static_cast<int64_t>(random % static_cast<uint64_t>(vocab_size));
-  for (int64_t i = 0; i < vocab_size; ++i) {
-    const auto token = static_cast<int32_t>((first + i) % vocab_size);
-    if (TokenAllowed(mask, token)) return token;
+// The first allowed token from a random place on; a device would draw, at no cost to the host.
+int32_t Draw(std::span<const uint32_t> mask, uint64_t random) {
+  const size_t first = random % mask.size();
+  for (size_t i = 0; i < mask.size(); ++i) {
+    const size_t word = (first + i) % mask.size();
+    if (mask[word] == 0) continue;
+    return static_cast<int32_t>(word * 32 + static_cast<size_t>(std::countr_zero(mask[word])));
   }
   return 0;
 }
@@ -72,8 +75,8 @@ class TimedDevice final : public Executor {
       if (row.mask < 0) {
         token.token = static_cast<int32_t>(random % 1000);
       } else {
-        token.token = Draw(std::span(masks).subspan(static_cast<size_t>(row.mask) * words, words),
-                           info_.vocab_size, random);
+        token.token =
+            Draw(std::span(masks).subspan(static_cast<size_t>(row.mask) * words, words), random);
       }
     }
   }
@@ -156,14 +159,16 @@ int Run(const std::string& path, int step_us, int num_steps) {
     begin = SteadyClock::now();
     if (!(*state)->FillMask(mask)) return 1;
     fill_us.push_back(UsSince(begin));
-    const int32_t token = Draw(mask, vocab_size, MixBits(static_cast<uint64_t>(i)));
+    const int32_t token = Draw(mask, MixBits(static_cast<uint64_t>(i)));
     begin = SteadyClock::now();
     if (!(*state)->Advance(token)) break;
     advance_us.push_back(UsSince(begin));
   }
   const auto row = [](std::vector<double> us) {
     std::sort(us.begin(), us.end());
-    return fmt::format("{:.1f},{:.1f}", us[us.size() / 2], us[us.size() * 99 / 100]);
+    const double mean = std::accumulate(us.begin(), us.end(), 0.0) / static_cast<double>(us.size());
+    return fmt::format("{:.1f},{:.1f},{:.1f},{:.1f}", mean, us[us.size() / 2],
+                       us[us.size() * 99 / 100], us.back());
   };
   fmt::print(
       "vocab_size,vocabulary_us,compile_us,fill_p50_us,fill_p99_us,advance_p50_us,"

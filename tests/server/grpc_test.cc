@@ -121,6 +121,27 @@ TEST_F(Grpc, StopStrings) {
   EXPECT_EQ(a.messages[a.messages.size() - 2].stop_string(), "TOP h");
 }
 
+TEST_F(Grpc, StructuredOutput) {
+  Say("Hello, no");
+  Connect();
+  v1::GenerateRequest request = Text("x");
+  request.mutable_structured_output()->set_regex("[0-9]{3}");
+  EXPECT_EQ(Generate(request).text().size(), 3u);
+  auto* choice = request.mutable_structured_output()->mutable_choice();
+  choice->add_texts("only \"this\"");
+  const Answer a = Generate(request);
+  EXPECT_EQ(a.text(), "only \"this\"");
+  EXPECT_EQ(a.messages[a.messages.size() - 2].finish_reason(), v1::FINISH_REASON_STOP);
+  request.mutable_structured_output()->set_json_schema(R"({"const":[1,true]})");
+  EXPECT_EQ(nlohmann::json::parse(Generate(request).text()), nlohmann::json({1, true}));
+  request.mutable_structured_output()->set_grammar("root ::= none");
+  const grpc::Status bad = Generate(request).status;
+  EXPECT_EQ(bad.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(bad.error_details(), "structured_output.grammar");
+  request.mutable_structured_output()->clear_kind();
+  EXPECT_EQ(Generate(request).status.error_details(), "structured_output");
+}
+
 TEST_F(Grpc, Errors) {
   config_.api_keys = {"secret"};
   Connect();

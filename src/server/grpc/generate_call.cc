@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "server/json_text.h"
 #include "server/openai/common_params.h"
 
 namespace slipstream {
@@ -35,6 +36,32 @@ SamplingParams ParseSampling(const v1::SamplingParams& in) {
   if (in.has_ignore_eos()) out.ignore_eos = in.ignore_eos();
   if (in.has_num_logprobs()) out.num_logprobs = in.num_logprobs();
   return out;
+}
+
+Result<std::optional<GrammarSource>> ParseStructuredOutput(const v1::StructuredOutput& in) {
+  const bool strict = !in.has_strict() || in.strict();
+  switch (in.kind_case()) {
+    case v1::StructuredOutput::kJsonObject:
+      if (!in.json_object()) return std::nullopt;
+      return GrammarSource{GrammarKind::kJsonObject, "", true, "structured_output"};
+    case v1::StructuredOutput::kJsonSchema:
+      return GrammarSource{GrammarKind::kJsonSchema, in.json_schema(), strict,
+                           "structured_output.json_schema"};
+    case v1::StructuredOutput::kRegex:
+      return GrammarSource{GrammarKind::kRegex, in.regex(), true, "structured_output.regex"};
+    case v1::StructuredOutput::kGrammar:
+      return GrammarSource{GrammarKind::kEbnf, in.grammar(), true, "structured_output.grammar"};
+    case v1::StructuredOutput::kChoice: {
+      std::string list = "[";
+      for (const std::string& text : in.choice().texts()) {
+        if (list.size() > 1) list += ',';
+        AppendJsonString(&list, text);
+      }
+      return GrammarSource{GrammarKind::kChoice, list + "]", true, "structured_output.choice"};
+    }
+    default:
+      return InvalidArgument("structured_output is empty", "structured_output");
+  }
 }
 
 }  // namespace
@@ -69,6 +96,9 @@ Result<GenerateRequest> ParseGenerateRequest(const Service& service,
   request.add_special_tokens = !message.has_add_special_tokens() || message.add_special_tokens();
   request.priority = message.priority();
   request.cache_salt = message.cache_salt();
+  if (message.has_structured_output()) {
+    SLIP_ASSIGN_OR_RETURN(request.grammar, ParseStructuredOutput(message.structured_output()));
+  }
   return request;
 }
 

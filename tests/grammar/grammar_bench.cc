@@ -171,8 +171,8 @@ int Run(const std::string& path, int step_us, int num_steps) {
                        us[us.size() * 99 / 100], us.back());
   };
   fmt::print(
-      "vocab_size,vocabulary_us,compile_us,fill_p50_us,fill_p99_us,advance_p50_us,"
-      "advance_p99_us\n{},{:.0f},{:.0f},{},{}\n",
+      "vocab_size,vocabulary_us,compile_us,fill_mean_us,fill_p50_us,fill_p99_us,fill_max_us,"
+      "advance_mean_us,advance_p50_us,advance_p99_us,advance_max_us\n{},{:.0f},{:.0f},{},{}\n",
       vocab_size, vocabulary_us, compile_us, row(fill_us), row(advance_us));
   fmt::print("num_seqs,step_us,plain_tokens_per_s,half_constrained_tokens_per_s,loss_percent\n");
   for (const int num_seqs : {2, 16, 64, 128}) {

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/anthropic/messages.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/listener.h"
 #include "server/openai/routes.h"
@@ -37,6 +38,8 @@ class ServerImpl final : public Server {
     Router router;
     AddChatRoutes(*service_, &router);
     AddCompletionRoutes(*service_, &router);
+    AddResponsesRoutes(*service_, &router);
+    AddMessagesRoutes(*service_, &router);
     AddModelRoutes(*service_, &router);
     AddTokenizeRoutes(*service_, &router);
     AddOperationRoutes(*service_, &router);

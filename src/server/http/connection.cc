@@ -236,6 +236,11 @@ void Connection::TakeHead(const Reading& reading) {
   request_.method = std::string(head.method_string());
   request_.path = PathOf({head.target().data(), head.target().size()});
   request_.authorization = text(http::field::authorization);
+  // Anthropic's clients have another place for the key.
+  const std::string_view key(head["x-api-key"].data(), head["x-api-key"].size());
+  if (request_.authorization.empty() && !key.empty()) {
+    request_.authorization = "Bearer " + std::string(key);
+  }
   request_.content_type = text(http::field::content_type);
   request_.content_encoding = text(http::field::content_encoding);
   request_.origin = text(http::field::origin);
@@ -269,7 +274,7 @@ void Connection::CheckHead(const Reading& reading) {
     refusal_ = HttpResponse{204,
                             "",
                             "",
-                            {{"access-control-allow-methods", "GET, POST, OPTIONS"},
+                            {{"access-control-allow-methods", "GET, POST, DELETE, OPTIONS"},
                              {"access-control-allow-headers", "*"},
                              {"access-control-max-age", "600"}}};
   } else if (route_ == nullptr && match.allow.empty()) {

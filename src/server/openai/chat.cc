@@ -5,9 +5,8 @@
 #include <vector>
 
 #include "server/http/http_errors.h"
-#include "server/openai/chat_answer.h"
 #include "server/openai/chat_render.h"
-#include "server/openai/common_params.h"
+#include "server/openai/chat_request.h"
 #include "server/openai/routes.h"
 #include "tokenizer/chat_template.h"
 
@@ -73,12 +72,6 @@ Status ForceCall(const ChatInput& input, const OutputForms& forms, AnswerStart* 
   return {};
 }
 
-struct ParsedChat {
-  GenerateRequest request;
-  ResponseOptions options;
-  ChatAnswerOptions answer;
-};
-
 // What has an effect only where the model's template knows it; elsewhere it is an ignored field.
 void ReadTemplateFields(const Service& service, FieldReader& reader, ChatInput* input) {
   if (service.chat_template() == nullptr) return;
@@ -114,9 +107,9 @@ void AddPrompt(const Service& service, ChatInput input, AnswerStart start, Parse
       });
 }
 
-Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
-  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
-  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+}  // namespace
+
+Result<ParsedChat> ParseChatBody(const Service& service, const Json& body) {
   ParsedChat parsed;
   FieldReader reader(body, "");
   ReadCommonFields(reader, service.model(), &parsed.request, &parsed.options);
@@ -148,6 +141,14 @@ Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
   AddPrompt(service, std::move(input), std::move(start), &parsed);
   parsed.options.id = NewId("chatcmpl-");
   return parsed;
+}
+
+namespace {
+
+Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
+  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  return ParseChatBody(service, body);
 }
 
 }  // namespace

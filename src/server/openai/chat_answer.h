@@ -23,12 +23,12 @@ struct ChatAnswerOptions {
   std::shared_ptr<const bool> starts_in_reasoning;
 };
 
-class ChatResponder final : public Responder {
+class ChatResponder : public Responder {
  public:
   ChatResponder(Service& service, std::shared_ptr<Exchange> exchange, ResponseOptions options,
                 ChatAnswerOptions answer, int num_choices);
 
- private:
+ protected:
   struct Call {
     std::string id, name, arguments;
   };

@@ -60,13 +60,7 @@ void Responder::OnFinished(const GenerationUsage& usage) {
     exchange_->Respond(std::move(response));
   } else {
     std::string& out = exchange_->stream_buffer();
-    if (options_.include_usage) {
-      out += chunk_head();
-      out += "[],\"usage\":";
-      AppendUsage(&out, usage, num_reasoning_tokens());
-      out += "}\n\n";
-    }
-    out += "data: [DONE]\n\n";
+    AppendStreamEnd(&out, usage);
     exchange_->EndStream();
   }
   generation_.reset();
@@ -75,18 +69,33 @@ void Responder::OnFinished(const GenerationUsage& usage) {
 void Responder::OnError(const Error& error) {
   done_ = true;
   if (!begun_) {
-    HttpResponse response = ErrorResponse(error);
+    HttpResponse response = Refusal(error);
     AddIgnoredFields(options_.ignored_fields, &response.headers);
     exchange_->Respond(std::move(response));
   } else {
-    std::string& out = exchange_->stream_buffer();
-    out += "data: ";
-    out += ErrorJson(error);
-    out += "\n\ndata: [DONE]\n\n";
+    AppendError(&exchange_->stream_buffer(), error);
     exchange_->EndStream();
   }
   generation_.reset();
 }
+
+void Responder::AppendStreamEnd(std::string* out, const GenerationUsage& usage) {
+  if (options_.include_usage) {
+    *out += chunk_head();
+    *out += "[],\"usage\":";
+    AppendUsage(out, usage, num_reasoning_tokens());
+    *out += "}\n\n";
+  }
+  *out += "data: [DONE]\n\n";
+}
+
+void Responder::AppendError(std::string* out, const Error& error) {
+  *out += "data: ";
+  *out += ErrorJson(error);
+  *out += "\n\ndata: [DONE]\n\n";
+}
+
+HttpResponse Responder::Refusal(const Error& error) const { return ErrorResponse(error); }
 
 void Responder::OnDisconnect() {
   done_ = true;
@@ -98,7 +107,7 @@ void Responder::OnIdle() {
   // Before the request is accepted it may still turn out to be wrong, and get a real status.
   if (!options_.stream || done_ || !generation_ || !generation_->accepted()) return;
   BeginStream();
-  exchange_->stream_buffer() += ": keep-alive\n\n";
+  exchange_->stream_buffer() += idle_text();
   exchange_->FlushStream();
 }
 

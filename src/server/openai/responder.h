@@ -42,9 +42,19 @@ class Responder : public GenerationObserver,
   virtual std::string WholeBody(const GenerationUsage& usage) const = 0;
   // Whether the finished answer is what was asked for; an error takes its place.
   virtual Status Verify() const { return {}; }
+  // What other APIs do in another way: the end of a stream, an error as its last event, an error as
+  // the whole answer, and what keeps a silent stream open.
+  virtual void AppendStreamEnd(std::string* out, const GenerationUsage& usage);
+  virtual void AppendError(std::string* out, const Error& error);
+  virtual HttpResponse Refusal(const Error& error) const;
+  virtual std::string_view idle_text() const { return ": keep-alive\n\n"; }
   // Of the completion tokens.
   virtual int64_t num_reasoning_tokens() const { return 0; }
 
+  // As far as it is known.
+  GenerationUsage usage_so_far() const {
+    return generation_ ? generation_->usage() : GenerationUsage{};
+  }
   // Ends a chunk after its choices: usage if every chunk carries it.
   void CloseChunk(std::string* out) const;
 

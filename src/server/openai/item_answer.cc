@@ -1,0 +1,48 @@
+#include "server/openai/item_answer.h"
+
+namespace slipstream {
+
+using Kind = OutputEvent::Kind;
+
+void ItemResponder::Take(std::string* out, const ChoiceDelta& delta) {
+  if (out != nullptr && !begun_) Begin(out);
+  begun_ = true;
+  Parse(&choices_[0], delta);
+  if (delta.finish != FinishReason::kNone) {
+    finish_ = delta.finish;
+    const bool ours = delta.stop_string != nullptr && answer_.tools.forced() &&
+                      *delta.stop_string == EndOfCall(answer_.forms.tools);
+    if (delta.stop_string != nullptr && !ours) stop_string_ = *delta.stop_string;
+  }
+  for (const OutputEvent& event : events_.list()) TakeEvent(out, event);
+}
+
+void ItemResponder::NewItem(std::string* out, Kind kind) {
+  if (out != nullptr && !items_.empty()) Close(out, items_.back());
+  Item item;
+  item.kind = kind;
+  item.index = static_cast<int>(items_.size());
+  item.id = NewId(id_prefix(kind));
+  if (kind == Kind::kCallBegin) {
+    const Call& call = choices_[0].calls[num_calls_++];
+    item.call_id = call.id;
+    item.name = call.name;
+  }
+  items_.push_back(std::move(item));
+  if (out != nullptr) Open(out, items_.back());
+}
+
+void ItemResponder::TakeEvent(std::string* out, const OutputEvent& event) {
+  if (event.kind == Kind::kCallBegin) return NewItem(out, Kind::kCallBegin);
+  const Kind kind = event.kind == Kind::kArguments ? Kind::kCallBegin : event.kind;
+  if (items_.empty() || items_.back().kind != kind) NewItem(out, kind);
+  items_.back().text += event.text;
+  if (out != nullptr) Delta(out, items_.back(), event.text);
+}
+
+void ItemResponder::AppendStreamEnd(std::string* out, const GenerationUsage& usage) {
+  if (!items_.empty()) Close(out, items_.back());
+  Complete(out, usage);
+}
+
+}  // namespace slipstream

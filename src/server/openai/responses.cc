@@ -1,0 +1,87 @@
+// POST /v1/responses; GET and DELETE /v1/responses/{id}.
+#include <memory>
+#include <utility>
+
+#include "server/http/http_errors.h"
+#include "server/openai/chat_request.h"
+#include "server/openai/responses_answer.h"
+#include "server/openai/routes.h"
+
+namespace slipstream {
+namespace {
+
+constexpr std::string_view kPath = "/v1/responses/";
+
+std::string OwnerOf(const Exchange& exchange) {
+  const auto& key = exchange.record()->key;
+  return key ? key->name() : "";
+}
+
+Error NoResponse(const std::string& id, std::string param) {
+  return {ErrorCode::kNotFound,
+          "there is no response " + Shown(Json(id)) + "; it may have been forgotten",
+          std::move(param)};
+}
+
+Result<ParsedChat> Parse(const Service& service, const HttpRequest& http, ResponseStore& store,
+                         const std::string& owner, ResponsesInput* input) {
+  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  SLIP_ASSIGN_OR_RETURN(*input, ReadResponsesInput(body));
+  Json previous = Json::array();
+  if (input->previous) {
+    const auto stored = store.Get(*input->previous, owner);
+    if (!stored) return tl::unexpected(NoResponse(*input->previous, "previous_response_id"));
+    previous = Json::parse(stored->messages, nullptr, false);
+  }
+  PutMessages(previous, input);
+  SLIP_ASSIGN_OR_RETURN(ParsedChat parsed, ParseChatBody(service, input->chat));
+  input->chat = Json();
+  parsed.options.id = NewId("resp_");
+  return parsed;
+}
+
+void Create(Service& service, const std::shared_ptr<ResponseStore>& store,
+            const std::shared_ptr<Exchange>& exchange, const HttpRequest& http) {
+  const std::string owner = OwnerOf(*exchange);
+  ResponsesInput input;
+  auto parsed = Parse(service, http, *store, owner, &input);
+  if (!parsed) return exchange->Respond(ErrorResponse(parsed.error()));
+  auto kept = input.store ? store : nullptr;
+  auto responder = std::make_shared<ResponsesResponder>(
+      service, exchange, std::move(parsed->options), std::move(parsed->answer), std::move(input),
+      std::move(kept), owner);
+  responder->Run(std::move(parsed->request));
+}
+
+}  // namespace
+
+void AddResponsesRoutes(Service& service, Router* router) {
+  const auto store = std::make_shared<ResponseStore>();
+  router->Add({"POST", "/v1/responses", true,
+               [&service, store](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
+                 Create(service, store, exchange, http);
+               }});
+  router->Add({"GET", "/v1/responses/*", true,
+               [store](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
+                 const std::string id = http.path.substr(kPath.size());
+                 auto stored = store->Get(id, OwnerOf(*exchange));
+                 if (!stored) return exchange->Respond(ErrorResponse(NoResponse(id, "")));
+                 HttpResponse response;
+                 response.body = std::move(stored->body);
+                 exchange->Respond(std::move(response));
+               }});
+  router->Add({"DELETE", "/v1/responses/*", true,
+               [store](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
+                 const std::string id = http.path.substr(kPath.size());
+                 if (!store->Erase(id, OwnerOf(*exchange))) {
+                   return exchange->Respond(ErrorResponse(NoResponse(id, "")));
+                 }
+                 HttpResponse response;
+                 response.body = Json({{"id", id}, {"object", "response"}, {"deleted", true}})
+                                     .dump(-1, ' ', false, Json::error_handler_t::replace);
+                 exchange->Respond(std::move(response));
+               }});
+}
+
+}  // namespace slipstream

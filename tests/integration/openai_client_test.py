@@ -293,6 +293,34 @@ def check_tool_calls():
         server.stop()
 
 
+def test_responses(server, model):
+    client = server.client()
+    ask = {"model": model, "input": "Hi", "max_output_tokens": 8, "temperature": 0}
+    whole = client.responses.create(**ask)
+    assert whole.object == "response" and whole.usage.output_tokens > 0, whole
+    with client.responses.stream(**ask) as stream:
+        text = "".join(e.delta for e in stream if e.type == "response.output_text.delta")
+    assert text == whole.output_text, (text, whole.output_text)
+    assert client.responses.retrieve(whole.id).output_text == whole.output_text
+    more = client.responses.create(**{**ask, "input": "More", "previous_response_id": whole.id})
+    assert more.usage.input_tokens > whole.usage.input_tokens
+    client.responses.delete(whole.id)
+    raises(openai.NotFoundError, lambda: client.responses.retrieve(whole.id))
+    raises(openai.NotFoundError, lambda: client.responses.create(model="other", input="Hi"))
+
+
+def test_responses_async_stream(server, model):
+    async def types():
+        async with server.async_client() as client:
+            stream = await client.responses.create(
+                model=model, input="Hi", max_output_tokens=4, stream=True)
+            return [event.type async for event in stream]
+
+    seen = asyncio.run(types())
+    assert seen[:2] == ["response.created", "response.in_progress"], seen
+    assert seen[-1] in ("response.completed", "response.incomplete"), seen
+
+
 def main():
     failed = []
 

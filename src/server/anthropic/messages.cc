@@ -1,6 +1,7 @@
 // POST /v1/messages and /v1/messages/count_tokens: the shape of Anthropic's API.
 #include "server/anthropic/messages.h"
 
+#include <exception>
 #include <memory>
 #include <utility>
 
@@ -163,7 +164,11 @@ void Count(Service& service, const std::shared_ptr<Exchange>& exchange, const Ht
   auto count = std::make_shared<Result<int64_t>>(0);
   auto work = [count, tokenizer = service.tokenizer(),
                render = std::get<RenderChat>(parsed->request.prompts[0])] {
-    *count = CountTokens(*tokenizer, render);
+    try {
+      *count = CountTokens(*tokenizer, render);
+    } catch (const std::exception& e) {
+      *count = Internal(e.what());
+    }
   };
   auto done = [count, exchange] {
     if (!*count) return exchange->Respond(ErrorAnswer(count->error()));

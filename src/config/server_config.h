@@ -54,6 +54,7 @@ struct ServerConfig {
   bool log_requests = true;  // a line for every request; probes and pages at the debug level only
   std::string metrics_compat = "none";  // "vllm": its metric names beside ours
   bool prefix_caching = true;           // the engine's setting, for that page
+  bool page = true;                     // a chat and live figures at /
   bool cors = false;                    // allow browsers of any origin
 };
 

@@ -13,6 +13,7 @@
 #include "server/http/listener.h"
 #include "server/openai/routes.h"
 #include "server/operations.h"
+#include "server/page/page.h"
 #include "server/parsing/output_forms.h"
 #include "server/service.h"
 
@@ -43,6 +44,7 @@ class ServerImpl final : public Server {
     AddModelRoutes(*service_, &router);
     AddTokenizeRoutes(*service_, &router);
     AddOperationRoutes(*service_, &router);
+    if (service_->config().page) AddPageRoute(&router);
     SLIP_ASSIGN_OR_RETURN(listener_, HttpListener::Start(service_->config(), std::move(router),
                                                          service_->metrics(), service_->keys()));
     if (service_->config().grpc_port == 0) return {};

@@ -83,6 +83,7 @@ std::vector<Option> ServeOptionTable(State* s) {
        0,
        0,
        {"none", "vllm"}},
+      {"server", "page", "A page with a chat and live figures at /", &c.page},
       {"server", "cors", "Allow browsers of any origin", &c.cors},
       {"server",
        "tool_parser",

@@ -104,7 +104,8 @@ TEST_F(WireGrammar, EverySpellingConstrains) {
   const WireResponse r =
       Complete({{"prompt", "Is it?"}, {"guided_choice", {"yes", "no"}}, {"n", 3}});
   ASSERT_EQ(r.status, 200) << r.body;
-  for (const json& choice : json::parse(r.body)["choices"]) {
+  const json answer = json::parse(r.body);
+  for (const json& choice : answer["choices"]) {
     EXPECT_THAT(choice["text"].get<std::string>(), AnyOf("yes", "no"));
     EXPECT_EQ(choice["finish_reason"], "stop");
   }

@@ -57,7 +57,7 @@ TEST_F(Wire, HttpAbsoluteFormOfATarget) {
   }
   // Without a path the target is "/", where the page is.
   for (const char* target : {"http://host", "http://host?x=/version"}) {
-    EXPECT_EQ(Ask("GET", target).header("content-type"), "text/html; charset=utf-8") << target;
+    EXPECT_EQ(Ask("GET", target).headers["content-type"], "text/html; charset=utf-8") << target;
   }
   EXPECT_EQ(Ask("GET", "ftp://host/version").status, 404);
 }

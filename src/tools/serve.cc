@@ -244,9 +244,10 @@ Status RunServe(State& s) {
     engine->Stop(NowUs());
     return tl::unexpected(std::move(server).error());
   }
+  // From the moment the summary says that we listen, a signal drains instead of ending a start.
+  starting.reset();
   PrintSummary(s, *checkpoint, backing.summary, info, text, **server, start_us);
 
-  starting.reset();
   const int signal = WaitForStop(stop_signals, s.server, **server);
   LogInfo("{}: draining for up to {} s", signal == SIGINT ? "SIGINT" : "SIGTERM", s.drain_seconds);
   // A second signal ends the process at once.

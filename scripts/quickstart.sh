@@ -30,15 +30,19 @@ binary=$root/build/cpu/bin/slipstream
 
 step "4/5 server"
 log=$root/build/server.log
-"$binary" serve "$model_file" --host 127.0.0.1 --port "$port" --model-name smollm2-135m > "$log" 2>&1 &
+# A session of its own: the terminal's Ctrl-C must reach this script alone, since the server takes a
+# second signal as an order to stop at once.
+setsid "$binary" serve "$model_file" --host 127.0.0.1 --port "$port" --model-name smollm2-135m \
+  > "$log" 2>&1 &
 server=$!
 stop() {
-  trap - EXIT INT TERM
+  trap - EXIT
+  trap 'kill -TERM "$server" 2> /dev/null' INT TERM
   kill -TERM "$server" 2> /dev/null || true
-  wait "$server" 2> /dev/null || true
+  while kill -0 "$server" 2> /dev/null; do wait "$server" 2> /dev/null || true; done
 }
 trap stop EXIT
-trap 'printf "\ndraining: running requests finish, then the server stops\n"; stop; exit 0' INT TERM
+trap 'printf "\ndraining: running requests finish, then the server stops (again Ctrl-C: at once)\n"; stop; exit 0' INT TERM
 ready=
 for _ in $(seq 300); do
   kill -0 "$server" 2> /dev/null || { cat "$log" >&2; die "the server stopped" "Its words are above."; }

@@ -1,13 +1,10 @@
-// One warp per (token, head): the row goes through shared memory as floats, so that rotation pairs
-// of either style are at hand, and is stored in the cache's layout.
+// Rows of the usual shapes stay in registers (kv_write_registers.cuh). For the others one warp per
+// (token, head): the row goes through shared memory as floats, so that rotation pairs of either
+// style are at hand, and is stored in the cache's layout.
 #include "kernels/cuda/cache/kv_write.h"
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include "kernels/cuda/common/async_copy.cuh"
+#include "kernels/cuda/cache/kv_write_registers.cuh"
 #include "kernels/cuda/common/launch.h"
-#include "kernels/cuda/common/mma.cuh"
 
 namespace slipstream::kernels {
 namespace {
@@ -110,6 +107,59 @@ __global__ void __launch_bounds__(32 * kWarps)
   StoreKv(p.kv, slot, head, value, x, lane);
 }
 
+bool Aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+// Whether every row can be read and written in chunks of eight elements, and rotated in them.
+bool FitsChunks(const KvWriteParams& p) {
+  const KvCacheView& kv = p.kv;
+  const bool rotates = p.rope != RopeStyle::kNone;
+  const bool aligned = Aligned16(p.q) && Aligned16(p.k) && Aligned16(p.v) && Aligned16(kv.k) &&
+                       Aligned16(kv.v) && Aligned16(p.q_norm) && Aligned16(p.k_norm) &&
+                       (!rotates || (Aligned16(p.cos) && Aligned16(p.sin)));
+  const int64_t strides = p.q_token_stride | p.k_token_stride | p.v_token_stride;
+  return aligned && strides % 8 == 0 && kv.block_stride_bytes % 16 == 0 &&
+         kv.head_stride_bytes % 16 == 0 && (!rotates || p.rotary_dim % 16 == 0) &&
+         int64_t{kv.num_blocks} * kv.block_size <= INT32_MAX;
+}
+
+template <typename T, int kHeadDim>
+KernelStatus LaunchRegisters(const KvWriteParams& p, bool dependent, cudaStream_t stream) {
+  constexpr int kRows = KvRowShape<kHeadDim>::kRowsPerCta;
+  constexpr int64_t kOneWave = 1024;  // CTAs of this size that an H100 has room for, roughly
+  const int heads = p.num_heads + 2 * p.kv.num_kv_heads;
+  const dim3 grid(p.num_tokens, (heads + kRows - 1) / kRows);
+  const KvWriteJob job{p.rope == RopeStyle::kNone ? 0 : p.rotary_dim / 16,
+                       int64_t{grid.x} * grid.y <= kOneWave};
+  const LaunchShape shape{grid, kKvWriteThreads, 0, dependent};
+  if (p.q_norm || p.k_norm) {
+    return LaunchBeside<KvWriteRegisterKernel<T, kHeadDim, true>>(shape, stream, p, job);
+  }
+  return LaunchBeside<KvWriteRegisterKernel<T, kHeadDim, false>>(shape, stream, p, job);
+}
+
+template <typename T>
+KernelStatus Launch(const KvWriteParams& p, bool dependent, cudaStream_t stream) {
+  if (FitsChunks(p)) {
+    switch (p.kv.head_dim) {
+      case 64:
+        return LaunchRegisters<T, 64>(p, dependent, stream);
+      case 96:
+        return LaunchRegisters<T, 96>(p, dependent, stream);
+      case 128:
+        return LaunchRegisters<T, 128>(p, dependent, stream);
+      case 256:
+        return LaunchRegisters<T, 256>(p, dependent, stream);
+      default:
+        break;
+    }
+  }
+  const int64_t jobs = int64_t{p.num_tokens} * (p.num_heads + 2 * p.kv.num_kv_heads);
+  if (jobs > INT32_MAX - kWarps) return KernelStatus::kUnsupported;
+  const LaunchShape shape{dim3(static_cast<unsigned>((jobs + kWarps - 1) / kWarps)), 32 * kWarps, 0,
+                          dependent};
+  return LaunchBeside<KvWriteKernel<T>>(shape, stream, p);
+}
+
 }  // namespace
 
 KernelStatus KvWrite(const KvWriteParams& p, bool dependent_launch, cudaStream_t stream) {
@@ -126,10 +176,8 @@ KernelStatus KvWrite(const KvWriteParams& p, bool dependent_launch, cudaStream_t
     return KernelStatus::kUnsupported;
   }
   if (p.num_tokens == 0) return KernelStatus::kOk;
-  const int jobs = p.num_tokens * (p.num_heads + 2 * kv.num_kv_heads);
-  const LaunchShape shape{dim3((jobs + kWarps - 1) / kWarps), 32 * kWarps, 0, dependent_launch};
-  if (p.dtype == DType::kBF16) return LaunchKernel(KvWriteKernel<__nv_bfloat16>, shape, stream, p);
-  if (p.dtype == DType::kF16) return LaunchKernel(KvWriteKernel<__half>, shape, stream, p);
+  if (p.dtype == DType::kBF16) return Launch<__nv_bfloat16>(p, dependent_launch, stream);
+  if (p.dtype == DType::kF16) return Launch<__half>(p, dependent_launch, stream);
   return KernelStatus::kUnsupported;
 }
 

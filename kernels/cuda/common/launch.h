@@ -4,6 +4,8 @@
 
 #include <cuda_runtime.h>
 
+#include <utility>
+
 #include "kernels/api/types.h"
 
 namespace slipstream::kernels {
@@ -30,6 +32,18 @@ KernelStatus LaunchKernel(void (*kernel)(KernelArgs...), const LaunchShape& shap
   config.numAttrs = shape.dependent ? 1 : 0;
   const cudaError_t error = cudaLaunchKernelEx(&config, kernel, static_cast<KernelArgs>(args)...);
   return error == cudaSuccess ? KernelStatus::kOk : KernelStatus::kLaunchFailed;
+}
+
+// For the small kernels between products. The products' rings need the largest division of an SM
+// for shared memory, and an SM must run empty before it changes it: a kernel that asks for the same
+// one can start beside a ring, and a ring beside it. The attribute is set once per kernel.
+template <auto kKernel, typename... Args>
+KernelStatus LaunchBeside(const LaunchShape& shape, cudaStream_t stream, Args&&... args) {
+  static const bool prepared =
+      cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                           cudaSharedmemCarveoutMaxShared) == cudaSuccess;
+  if (!prepared) return KernelStatus::kLaunchFailed;
+  return LaunchKernel(kKernel, shape, stream, std::forward<Args>(args)...);
 }
 
 }  // namespace slipstream::kernels

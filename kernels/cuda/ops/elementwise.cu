@@ -3,6 +3,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <algorithm>
+
 #include "kernels/cuda/common/async_copy.cuh"
 #include "kernels/cuda/common/launch.h"
 #include "kernels/cuda/gemm/gemm_epilogue.h"
@@ -14,29 +16,38 @@ namespace slipstream::kernels {
 namespace {
 
 constexpr int kThreads = 128;
+constexpr int64_t kMaxGridRows = 65535;
 
+// Grid: (columns, rows).
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    GatedKernel(const T* gate_up, T* out, int64_t elems, int64_t cols, bool gelu_tanh,
-                bool interleaved, bool vector) {
+    GatedKernel(const T* gate_up, T* out, int64_t rows, int cols, bool gelu_tanh, bool interleaved,
+                bool vector) {
   LaunchDependents();
+  const int column = (blockIdx.x * kThreads + threadIdx.x) * (vector ? kVec : 1);
+  const int64_t gate_at = interleaved ? GemmGateRow(column) : column;
+  const int64_t up_at = gate_at + (interleaved ? 8 : cols);
   DependencyWait();
-  const int step = vector ? kVec : 1;
-  const int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * step;
-  if (i >= elems) return;
-  const int64_t row = i / cols, column = i - row * cols;
-  const T* gate = gate_up + row * 2 * cols + (interleaved ? GemmGateRow(column) : column);
-  const T* up = gate + (interleaved ? 8 : cols);
-  if (!vector) {
-    out[i] = FromFloat<T>(Activate(ToFloat(gate[0]), gelu_tanh) * ToFloat(*up));
-    return;
-  }
-  float g[kVec], u[kVec];
-  LoadVec(gate, g);
-  LoadVec(up, u);
+  if (column >= cols) return;
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    const T* gate = gate_up + row * 2 * cols + gate_at;
+    const T* up = gate_up + row * 2 * cols + up_at;
+    T* to = out + row * cols + column;
+    if (!vector) {
+      *to = FromFloat<T>(Activate(ToFloat(*gate), gelu_tanh) * ToFloat(*up));
+      continue;
+    }
+    Raw<T, kVec> raw[2];
+    raw[0].Load(gate);
+    raw[1].Load(up);
+    float g[kVec], u[kVec];
+    raw[0].ToFloats(g);
+    raw[1].ToFloats(u);
 #pragma unroll
-  for (int e = 0; e < kVec; ++e) g[e] = Activate(g[e], gelu_tanh) * u[e];
-  StoreVec(out + i, g);
+    for (int e = 0; e < kVec; ++e) g[e] = Activate(g[e], gelu_tanh) * u[e];
+    raw[0].FromFloats(g);
+    raw[0].Store(to);
+  }
 }
 
 struct CapOp {
@@ -81,20 +92,21 @@ KernelStatus LaunchMap(void* x, const void* y, int64_t elems, Op op, bool depend
   const int64_t blocks = (elems + kThreads * kVec - 1) / (kThreads * kVec);
   if (blocks > INT32_MAX) return KernelStatus::kUnsupported;
   const LaunchShape shape{dim3(static_cast<unsigned>(blocks)), kThreads, 0, dependent};
-  return LaunchKernel(MapKernel<X, Y, kReadX, kReadY, Op>, shape, stream, static_cast<X*>(x),
-                      static_cast<const Y*>(y), elems, op, Aligned16(x) && Aligned16(y));
+  return LaunchBeside<MapKernel<X, Y, kReadX, kReadY, Op>>(shape, stream, static_cast<X*>(x),
+                                                           static_cast<const Y*>(y), elems, op,
+                                                           Aligned16(x) && Aligned16(y));
 }
 
 template <typename T>
 KernelStatus LaunchGated(const GatedActivationSm90Params& p, bool dependent, cudaStream_t stream) {
-  const int64_t elems = p.rows * p.cols;
   const bool vector = p.cols % kVec == 0 && Aligned16(p.gate_up) && Aligned16(p.out);
   const int64_t per_block = kThreads * (vector ? kVec : 1);
-  const int64_t blocks = (elems + per_block - 1) / per_block;
-  if (blocks > INT32_MAX) return KernelStatus::kUnsupported;
-  const LaunchShape shape{dim3(static_cast<unsigned>(blocks)), kThreads, 0, dependent};
-  return LaunchKernel(GatedKernel<T>, shape, stream, static_cast<const T*>(p.gate_up),
-                      static_cast<T*>(p.out), elems, p.cols, p.gelu_tanh, p.interleaved, vector);
+  if (p.cols > INT32_MAX - per_block) return KernelStatus::kUnsupported;
+  const dim3 grid(static_cast<unsigned>((p.cols + per_block - 1) / per_block),
+                  static_cast<unsigned>(std::min(p.rows, kMaxGridRows)));
+  return LaunchBeside<GatedKernel<T>>(
+      LaunchShape{grid, kThreads, 0, dependent}, stream, static_cast<const T*>(p.gate_up),
+      static_cast<T*>(p.out), p.rows, static_cast<int>(p.cols), p.gelu_tanh, p.interleaved, vector);
 }
 
 }  // namespace

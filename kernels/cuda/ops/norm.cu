@@ -1,5 +1,6 @@
 // RMS norm, with an optional fused residual add: one CTA per row. The vector path keeps the row in
-// registers, so that it is read once; rows of up to 8192 columns give each thread one vector.
+// registers, so that it is read once, with all of its loads in flight together; rows of up to 8192
+// columns give each thread eight elements.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -38,45 +39,73 @@ __device__ __forceinline__ float BlockSum(float x) {
   return x;
 }
 
-__device__ __forceinline__ void LoadWeight(const float* weight, int at, float (&w)[kVec]) {
-  LoadVec(weight + at, w);
+// The elements of the normalised rows that one access of 16 bytes holds. Neighbouring threads take
+// neighbouring groups, so that an access of a warp fills whole sectors in every array.
+template <typename X>
+constexpr int kGroup = 16 / sizeof(X);
+
+template <int kElems>
+__device__ __forceinline__ void LoadWeight(const float* weight, float (&w)[kElems]) {
+#pragma unroll
+  for (int i = 0; i < kElems / 4; ++i) {
+    const float4 x = __ldg(reinterpret_cast<const float4*>(weight) + i);
+    w[4 * i] = x.x, w[4 * i + 1] = x.y, w[4 * i + 2] = x.z, w[4 * i + 3] = x.w;
+  }
 }
 
+// A thread's share of a row: kGroups groups, blockDim.x groups apart.
 // X: type of x without a residual, of the residual with one. T: type of out and delta.
-template <typename X, typename T, bool kResidual, int kVectors>
+template <typename X, typename T, bool kResidual, int kGroups>
 __global__ void __launch_bounds__(kMaxThreads) NormKernel(const __grid_constant__ NormArgs p) {
-  const int64_t row = int64_t{blockIdx.x} * p.cols;
-  float v[kVectors][kVec], w[kVec];
+  constexpr int kElems = kGroup<X>;
+  constexpr bool kWeightAhead = kGroups * kElems <= kVec;  // registers allow it
   LaunchDependents();
-  const int first = threadIdx.x * kVec;
-  if (kVectors == 1 && first < p.cols) LoadWeight(p.weight, first, w);
+  const int64_t row = int64_t{blockIdx.x} * p.cols;
+  const auto at = [&](int i) { return static_cast<int>(threadIdx.x + i * blockDim.x) * kElems; };
+  float v[kGroups][kElems], w[kWeightAhead ? kGroups : 1][kElems];
+  if constexpr (kWeightAhead) {
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      if (at(i) < p.cols) LoadWeight(p.weight + at(i), w[i]);
+    }
+  }
   DependencyWait();
-  X* x = kResidual ? static_cast<X*>(p.residual) : static_cast<X*>(const_cast<void*>(p.x));
+  X* x = (kResidual ? static_cast<X*>(p.residual) : static_cast<X*>(const_cast<void*>(p.x))) + row;
+  Raw<X, kElems> raw[kGroups];
+  Raw<T, kElems> delta[kResidual ? kGroups : 1];
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) {
+    if (at(i) >= p.cols) continue;
+    raw[i].Load(x + at(i));
+    if constexpr (kResidual) delta[i].Load(static_cast<const T*>(p.x) + row + at(i));
+  }
   float sum = 0;
 #pragma unroll
-  for (int i = 0; i < kVectors; ++i) {
-    const int at = first + i * blockDim.x * kVec;
-    if (at >= p.cols) break;
-    LoadVec(x + row + at, v[i]);
+  for (int i = 0; i < kGroups; ++i) {
+    if (at(i) >= p.cols) continue;
+    raw[i].ToFloats(v[i]);
     if constexpr (kResidual) {
-      float delta[kVec];
-      LoadVec(static_cast<const T*>(p.x) + row + at, delta);
+      float d[kElems];
+      delta[i].ToFloats(d);
 #pragma unroll
-      for (int e = 0; e < kVec; ++e) v[i][e] = Rounded<X>(v[i][e] + delta[e]);
-      StoreVec(x + row + at, v[i]);
+      for (int e = 0; e < kElems; ++e) v[i][e] = Rounded<X>(v[i][e] + d[e]);
+      raw[i].FromFloats(v[i]);
+      raw[i].Store(x + at(i));
     }
 #pragma unroll
-    for (int e = 0; e < kVec; ++e) sum += v[i][e] * v[i][e];
+    for (int e = 0; e < kElems; ++e) sum += v[i][e] * v[i][e];
   }
   const float inv = rsqrtf(BlockSum(sum) / p.cols + p.eps);
 #pragma unroll
-  for (int i = 0; i < kVectors; ++i) {
-    const int at = first + i * blockDim.x * kVec;
-    if (at >= p.cols) break;
-    if (kVectors > 1) LoadWeight(p.weight, at, w);
+  for (int i = 0; i < kGroups; ++i) {
+    if (at(i) >= p.cols) continue;
+    float(&weight)[kElems] = w[kWeightAhead ? i : 0];
+    if constexpr (!kWeightAhead) LoadWeight(p.weight + at(i), weight);
 #pragma unroll
-    for (int e = 0; e < kVec; ++e) v[i][e] = v[i][e] * inv * w[e];
-    StoreVec(static_cast<T*>(p.out) + row + at, v[i]);
+    for (int e = 0; e < kElems; ++e) v[i][e] = v[i][e] * inv * weight[e];
+    Raw<T, kElems> out;
+    out.FromFloats(v[i]);
+    out.Store(static_cast<T*>(p.out) + row + at(i));
   }
 }
 
@@ -107,15 +136,15 @@ template <typename X, typename T, bool kResidual>
 KernelStatus LaunchNorm(const NormArgs& args, int64_t rows, bool dependent, cudaStream_t stream) {
   const bool vector = args.cols % kVec == 0 && Aligned16(args.x) && Aligned16(args.residual) &&
                       Aligned16(args.weight) && Aligned16(args.out);
-  const int elems_per_thread = !vector ? 4 : args.cols <= kMaxThreads * kVec ? kVec : 4 * kVec;
+  const bool one = args.cols <= kMaxThreads * kVec;  // vector of eight elements per thread
+  const int elems_per_thread = !vector ? 4 : one ? kVec : kManyVectors * kVec;
   const int wanted = (args.cols + elems_per_thread - 1) / elems_per_thread;
   const int threads = std::min((wanted + 31) / 32 * 32, kMaxThreads);
   const LaunchShape shape{dim3(static_cast<unsigned>(rows)), threads, 0, dependent};
-  if (!vector) return LaunchKernel(ScalarNormKernel<X, T, kResidual>, shape, stream, args);
-  if (elems_per_thread == kVec) {
-    return LaunchKernel(NormKernel<X, T, kResidual, 1>, shape, stream, args);
-  }
-  return LaunchKernel(NormKernel<X, T, kResidual, kManyVectors>, shape, stream, args);
+  constexpr int kFew = kVec / kGroup<X>;
+  if (!vector) return LaunchBeside<ScalarNormKernel<X, T, kResidual>>(shape, stream, args);
+  if (one) return LaunchBeside<NormKernel<X, T, kResidual, kFew>>(shape, stream, args);
+  return LaunchBeside<NormKernel<X, T, kResidual, kManyVectors * kFew>>(shape, stream, args);
 }
 
 // `wide`: the type of the rows that are normalised.

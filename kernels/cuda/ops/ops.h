@@ -1,7 +1,9 @@
 // Launchers of the row and elementwise kernels around the matrix products of a step: norms, gated
 // activation, soft cap, add, gather, embedding, conversion. Arguments are views owned by the
 // caller, rows contiguous. Any thread; asynchronous on the stream, no allocation, may be captured
-// in a graph; with dependent_launch a kernel may start while the previous one of the stream ends.
+// in a graph; with dependent_launch a kernel may start while the previous one of the stream ends,
+// and reads then what is constant in a step (weights, tables, ids and row numbers) before that end:
+// it must have been written before any kernel that may still run, as by a copy ahead of the step.
 // They fail with kInvalidArgument (missing pointer, negative size), kUnsupported (dtype or size
 // without a kernel) or kLaunchFailed.
 //
@@ -22,7 +24,7 @@ namespace slipstream::kernels {
 // out = x / rms(x) * weight. cols <= 32768.
 struct RmsNormSm90Params {
   const void* x = nullptr;        // [rows, cols] kF32 or the dtype of out; may alias out then
-  const float* weight = nullptr;  // [cols] f32, constant: read before the previous kernel has ended
+  const float* weight = nullptr;  // [cols] f32, constant
   void* out = nullptr;            // [rows, cols]
   DType x_dtype = DType::kF32;
   DType out_dtype = DType::kBF16;  // half type
@@ -36,7 +38,7 @@ KernelStatus RmsNormSm90(const RmsNormSm90Params& p, bool dependent_launch, cuda
 struct AddRmsNormSm90Params {
   void* residual = nullptr;       // [rows, cols] kF32 or `dtype`, in place
   const void* delta = nullptr;    // [rows, cols] `dtype`
-  const float* weight = nullptr;  // [cols] f32, constant as above
+  const float* weight = nullptr;  // [cols] f32, constant
   void* out = nullptr;            // [rows, cols] `dtype`; may alias delta
   DType residual_dtype = DType::kF32;
   DType dtype = DType::kBF16;  // half type

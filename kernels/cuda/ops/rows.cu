@@ -17,24 +17,23 @@ constexpr int kMaxColumnBlocks = 65535;
 __global__ void __launch_bounds__(kThreads)
     GatherKernel(const __grid_constant__ GatherRowsSm90Params p) {
   LaunchDependents();
-  DependencyWait();
   const int64_t chunks = p.row_bytes / 16;
   const int64_t at = int64_t{blockIdx.y} * kThreads + threadIdx.x;
+  const int64_t row = __ldg(p.rows + blockIdx.x);
+  DependencyWait();
   if (at >= chunks) return;
-  const int64_t row = p.rows[blockIdx.x];
   uint4 value = make_uint4(0, 0, 0, 0);
   if (row >= 0 && row < p.num_source_rows) {
-    value = static_cast<const uint4*>(p.x)[row * chunks + at];
+    value = __ldcg(static_cast<const uint4*>(p.x) + row * chunks + at);
   }
   static_cast<uint4*>(p.out)[int64_t{blockIdx.x} * chunks + at] = value;
 }
 
-__device__ __forceinline__ int64_t TokenOf(const EmbedSm90Params& p, int64_t i) {
-  const int64_t id = p.ids[i];
-  if (id >= 0) return id < p.vocab_size ? id : -1;
+// What a negative id stands for; the token may come from the kernel before.
+__device__ __forceinline__ int64_t TokenOfSlot(const EmbedSm90Params& p, int64_t id) {
   const int64_t slot = -1 - id;
   if (!p.last_token || slot >= p.num_slots) return -1;
-  const int64_t token = p.last_token[slot];
+  const int64_t token = __ldcg(p.last_token + slot);
   return token < p.vocab_size ? token : -1;
 }
 
@@ -42,24 +41,30 @@ template <typename In, typename Out>
 __global__ void __launch_bounds__(kThreads)
     EmbedKernel(const __grid_constant__ EmbedSm90Params p, bool vector) {
   LaunchDependents();
-  DependencyWait();
-  const int step = vector ? kVec : 1;
-  const int64_t at = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * step;
-  if (at >= p.hidden) return;
-  const int64_t token = TokenOf(p, blockIdx.x);
-  const In* in = static_cast<const In*>(p.table) + (token < 0 ? 0 : token) * p.hidden + at;
-  Out* out = static_cast<Out*>(p.out) + int64_t{blockIdx.x} * p.hidden + at;
-  if (!vector) {
-    *out = FromFloat<Out>(token < 0 ? 0.0f : ToFloat(*in) * p.scale);
-    return;
-  }
+  const int64_t at = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * (vector ? kVec : 1);
+  const int64_t id = __ldg(p.ids + blockIdx.x);
+  const auto* table = static_cast<const In*>(p.table);
   float x[kVec] = {};
-  if (token >= 0) {
-    LoadVec(in, x);
+  const auto load = [&](int64_t token) {
+    if (token < 0 || token >= p.vocab_size || at >= p.hidden) return;
+    if (vector) {
+      LoadVec(table + token * p.hidden + at, x);
+    } else {
+      x[0] = ToFloat(table[token * p.hidden + at]);
+    }
+  };
+  load(id);
+  DependencyWait();
+  if (at >= p.hidden) return;
+  if (id < 0) load(TokenOfSlot(p, id));
+  Out* out = static_cast<Out*>(p.out) + int64_t{blockIdx.x} * p.hidden + at;
 #pragma unroll
-    for (int e = 0; e < kVec; ++e) x[e] *= p.scale;
+  for (int e = 0; e < kVec; ++e) x[e] *= p.scale;
+  if (vector) {
+    StoreVec(out, x);
+  } else {
+    *out = FromFloat<Out>(x[0]);
   }
-  StoreVec(out, x);
 }
 
 template <typename In, typename Out>
@@ -69,8 +74,8 @@ KernelStatus LaunchEmbed(const EmbedSm90Params& p, bool dependent, cudaStream_t 
   const int64_t blocks = (p.hidden + per_block - 1) / per_block;
   if (blocks > kMaxColumnBlocks || p.num_ids > INT32_MAX) return KernelStatus::kUnsupported;
   const dim3 grid(static_cast<unsigned>(p.num_ids), static_cast<unsigned>(blocks));
-  return LaunchKernel(EmbedKernel<In, Out>, LaunchShape{grid, kThreads, 0, dependent}, stream, p,
-                      vector);
+  return LaunchBeside<EmbedKernel<In, Out>>(LaunchShape{grid, kThreads, 0, dependent}, stream, p,
+                                            vector);
 }
 
 template <typename In>
@@ -101,7 +106,7 @@ KernelStatus GatherRowsSm90(const GatherRowsSm90Params& p, bool dependent_launch
   const int64_t blocks = (p.row_bytes / 16 + kThreads - 1) / kThreads;
   if (blocks > kMaxColumnBlocks || p.num_rows > INT32_MAX) return KernelStatus::kUnsupported;
   const dim3 grid(static_cast<unsigned>(p.num_rows), static_cast<unsigned>(blocks));
-  return LaunchKernel(GatherKernel, LaunchShape{grid, kThreads, 0, dependent_launch}, stream, p);
+  return LaunchBeside<GatherKernel>(LaunchShape{grid, kThreads, 0, dependent_launch}, stream, p);
 }
 
 KernelStatus EmbedSm90(const EmbedSm90Params& p, bool dependent_launch, cudaStream_t stream) {

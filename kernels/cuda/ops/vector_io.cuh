@@ -32,6 +32,55 @@ __device__ __forceinline__ __half FromFloat<__half>(float x) {
   return __float2half_rn(x);
 }
 
+// What 8 or 16 bytes hold in memory: loaded first and unpacked later, so that loads need not wait
+// for each other. Rows that this kernel writes, or the one before wrote, go past the L1.
+template <typename T, int kElems>
+struct Raw {
+  static constexpr int kWords = kElems * sizeof(T) / 4;
+  static_assert(kWords == 2 || kWords == 4);
+  uint32_t words[kWords];
+
+  // REQUIRES: p aligned to the bytes of the elements.
+  __device__ __forceinline__ void Load(const T* p) {
+    if constexpr (kWords == 4) {
+      const uint4 a = __ldcg(reinterpret_cast<const uint4*>(p));
+      words[0] = a.x, words[1] = a.y, words[2] = a.z, words[3] = a.w;
+    } else {
+      const uint2 a = __ldcg(reinterpret_cast<const uint2*>(p));
+      words[0] = a.x, words[1] = a.y;
+    }
+  }
+  __device__ __forceinline__ void Store(T* p) const {
+    if constexpr (kWords == 4) {
+      *reinterpret_cast<uint4*>(p) = make_uint4(words[0], words[1], words[2], words[3]);
+    } else {
+      *reinterpret_cast<uint2*>(p) = make_uint2(words[0], words[1]);
+    }
+  }
+  __device__ __forceinline__ void ToFloats(float (&x)[kElems]) const {
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      if constexpr (sizeof(T) == 4) {
+        x[i] = __uint_as_float(words[i]);
+      } else {
+        const float2 pair = Unpack<T>(words[i]);
+        x[2 * i] = pair.x;
+        x[2 * i + 1] = pair.y;
+      }
+    }
+  }
+  __device__ __forceinline__ void FromFloats(const float (&x)[kElems]) {
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      if constexpr (sizeof(T) == 4) {
+        words[i] = __float_as_uint(x[i]);
+      } else {
+        words[i] = Pack<T>(x[2 * i], x[2 * i + 1]);
+      }
+    }
+  }
+};
+
 // REQUIRES: p 16-byte aligned.
 template <typename T>
 __device__ __forceinline__ void LoadVec(const T* p, float (&x)[kVec]) {

@@ -127,7 +127,9 @@ TEST(CudaOps, RmsNorm) {
           CheckNorm(wide, half, 3, cols, 0, residual);
         }
         CheckNorm(wide, half, 300, 1024, 0, residual);
-        for (const int64_t cols : {1, 7, 33, 577, 4099, 20001}) {
+        CheckNorm(wide, half, 1, 4096, 0, residual);
+        CheckNorm(wide, half, 1029, 576, 0, residual);
+        for (const int64_t cols : {1, 7, 33, 577, 4099, 4100, 20001}) {
           CheckNorm(wide, half, 2, cols, 0, residual);
         }
         CheckNorm(wide, half, 2, 4096, 1, residual);  // rows off a 16-byte boundary
@@ -161,7 +163,11 @@ TEST(CudaOps, GatedActivation) {
   SLIP_REQUIRE_DEVICE();
   for (const DType t : kHalfTypes) {
     for (const bool gelu : {false, true}) {
-      for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 14336}, {5, 1536}, {3, 77}}) {
+      for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 14336},
+                                       {5, 1536},
+                                       {7, 1032},
+                                       {3, 77},
+                                       {70000, 8}}) {  // more rows than a grid is high
         SCOPED_TRACE(Name(t, t, rows, cols, gelu));
         std::vector<float> x = Random(t, rows * 2 * cols, 4, 3.0f), want(rows * cols);
         x[0] = RoundTo(t, -60.0f), x[1] = RoundTo(t, 60.0f), x[2] = 0.0f, x[3] = -12.0f;
@@ -231,6 +237,36 @@ TEST(CudaOps, SoftCapAddConvert) {
       }
     }
   }
+}
+
+// Each launch may begin while the one before runs: none may read or write ahead of its turn.
+TEST(CudaOps, ChainOfDependentLaunches) {
+  SLIP_REQUIRE_DEVICE();
+  constexpr int64_t kRows = 500, kCols = 2048, kElems = kRows * kCols;
+  constexpr DType kHalf = DType::kBF16;
+  const std::vector<float> ones(kElems, 1.0f);
+  const Array x(DType::kF32, ones), y(kHalf, ones), normed(kHalf, kElems);
+  const Array weight(DType::kF32, std::vector<float>(kCols, 3.0f));
+  for (int i = 0; i < 12; ++i) {  // x doubles
+    ASSERT_EQ(AddSm90(x.get(), DType::kF32, y.get(), kHalf, kElems, true, nullptr),
+              KernelStatus::kOk);
+    ASSERT_EQ(ConvertSm90(x.get(), DType::kF32, y.get(), kHalf, kElems, true, nullptr),
+              KernelStatus::kOk);
+  }
+  for (int i = 0; i < 20; ++i) {  // once more, then 3 a turn: the norm of equal columns
+    ASSERT_EQ(AddRmsNormSm90({x.get(), y.get(), static_cast<const float*>(weight.get()), y.get(),
+                              DType::kF32, kHalf, kRows, kCols, 0.0f},
+                             true, nullptr),
+              KernelStatus::kOk);
+  }
+  ASSERT_EQ(RmsNormSm90({x.get(), static_cast<const float*>(weight.get()), normed.get(),
+                         DType::kF32, kHalf, kRows, kCols, 0.0f},
+                        true, nullptr),
+            KernelStatus::kOk);
+  SLIP_CUDA_OK(cudaDeviceSynchronize());
+  const std::vector<float> want(kElems, 8192.0f + 19 * 3);
+  ExpectClose(x.Download(), want, DType::kF32, 0, 0);
+  ExpectClose(normed.Download(), std::vector<float>(kElems, 3.0f), kHalf);
 }
 
 TEST(CudaOps, GatherRows) {

@@ -118,8 +118,7 @@ bool FitsChunks(const KvWriteParams& p) {
                        (!rotates || (Aligned16(p.cos) && Aligned16(p.sin)));
   const int64_t strides = p.q_token_stride | p.k_token_stride | p.v_token_stride;
   return aligned && strides % 8 == 0 && kv.block_stride_bytes % 16 == 0 &&
-         kv.head_stride_bytes % 16 == 0 && (!rotates || p.rotary_dim % 16 == 0) &&
-         int64_t{kv.num_blocks} * kv.block_size <= INT32_MAX;
+         kv.head_stride_bytes % 16 == 0 && (!rotates || p.rotary_dim % 16 == 0);
 }
 
 template <typename T, int kHeadDim>

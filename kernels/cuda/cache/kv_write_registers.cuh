@@ -117,8 +117,8 @@ __device__ __forceinline__ void StoreCacheChunk(const KvCacheView& kv, unsigned 
 }
 
 // Grid: (tokens, heads of q, k and v by kRowsPerCta).
-// REQUIRES: pointers and rows 16-byte aligned; rotary_dim a multiple of 16; slots below 2^31; a
-// norm weight only with kNorm.
+// REQUIRES: pointers and rows 16-byte aligned; rotary_dim a multiple of 16; slots below 2^31 (no
+// card holds more tokens); a norm weight only with kNorm.
 template <typename T, int kHeadDim, bool kNorm>
 __global__ void __launch_bounds__(kKvWriteThreads)
     KvWriteRegisterKernel(const __grid_constant__ KvWriteParams p, const KvWriteJob job) {

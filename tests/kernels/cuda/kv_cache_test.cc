@@ -20,8 +20,9 @@ struct WriteSpec {
   RopeStyle rope = RopeStyle::kNeox;
   bool q_norm = false, k_norm = false;
   int tokens = 9;
-  int row_gap = 0;  // elements between the rows of two tokens, poisoned
-  int shift = 0;    // elements before the first row, poisoned
+  int row_gap = 0;        // elements between the rows of two tokens, poisoned
+  int shift = 0;          // elements before the first row, poisoned
+  bool adjacent = false;  // V of a tile behind its K
   bool dependent = false;
 
   std::string Name() const {
@@ -32,7 +33,7 @@ struct WriteSpec {
            ", heads " + std::to_string(num_heads) + "/" + std::to_string(kv_heads) + ", norms " +
            std::to_string(q_norm) + std::to_string(k_norm) + ", tokens " + std::to_string(tokens) +
            ", gap " + std::to_string(row_gap) + " shift " + std::to_string(shift) +
-           (dependent ? ", dependent" : "");
+           (adjacent ? ", adjacent" : "") + (dependent ? ", dependent" : "");
   }
 };
 
@@ -91,13 +92,15 @@ void Check(const WriteSpec& s) {
   }
   const int bytes = GeometryOf(s.kv_dtype).block_bytes;
   const int64_t tile = int64_t{s.block_size} * s.head_dim * bytes;
-  std::vector<unsigned char> k(tile * s.kv_heads * blocks, 0xFF), v(k);
+  const int64_t head_stride = s.adjacent ? 2 * tile : tile;
+  std::vector<unsigned char> k(head_stride * s.kv_heads * blocks, 0xFF), v(k);
 
   KvWriteParams p;
   p.dtype = s.dtype;
   p.q_token_stride = p.k_token_stride = p.v_token_stride = stride;
-  p.kv = {k.data(), v.data(), s.kv_dtype,   s.layout,   tile * s.kv_heads,
-          tile,     blocks,   s.block_size, s.kv_heads, s.head_dim};
+  p.kv = {k.data(),    v.data(), s.kv_dtype,   s.layout,   head_stride * s.kv_heads,
+          head_stride, blocks,   s.block_size, s.kv_heads, s.head_dim};
+  if (s.adjacent) p.kv.v = k.data() + tile;
   if (s.kv_dtype == DType::kF8E4M3) p.kv.k_scale = 0.5f, p.kv.v_scale = 0.25f;
   p.rope = s.rope;
   p.rotary_dim = s.rotary_dim;
@@ -117,7 +120,7 @@ void Check(const WriteSpec& s) {
   if (s.q_norm) p.q_norm = norm.data();
   if (s.k_norm) p.k_norm = k_norm.data();
   set(d, dqkv.get<uint16_t>());
-  d.kv.k = dk.get(), d.kv.v = dv.get();
+  d.kv.k = dk.get(), d.kv.v = s.adjacent ? dk.get<unsigned char>() + tile : dv.get();
   d.slot_ids = dslots.get<int64_t>(), d.positions = dpositions.get<int32_t>();
   d.cos = dcos.get<float>(), d.sin = dsin.get<float>();
   if (s.q_norm) d.q_norm = dnorm.get<float>();
@@ -219,6 +222,15 @@ TEST(KvWrite, ManyTokens) {
       s.q_norm = s.k_norm = head_dim == 64;
       Check(s);
     }
+  }
+}
+
+TEST(KvWrite, KeysAndValuesOfATileSideBySide) {
+  for (DType kv : {DType::kBF16, DType::kF8E4M3}) {
+    WriteSpec s;
+    s.kv_dtype = kv;
+    s.adjacent = true;
+    Check(s);
   }
 }
 

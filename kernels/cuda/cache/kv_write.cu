@@ -117,7 +117,7 @@ bool FitsChunks(const KvWriteParams& p) {
                        Aligned16(kv.v) && Aligned16(p.q_norm) && Aligned16(p.k_norm) &&
                        (!rotates || (Aligned16(p.cos) && Aligned16(p.sin)));
   const int64_t strides = p.q_token_stride | p.k_token_stride | p.v_token_stride;
-  return aligned && strides % 8 == 0 && kv.block_stride_bytes % 16 == 0 &&
+  return aligned && kv.block_size > 1 && strides % 8 == 0 && kv.block_stride_bytes % 16 == 0 &&
          kv.head_stride_bytes % 16 == 0 && (!rotates || p.rotary_dim % 16 == 0);
 }
 
@@ -128,7 +128,8 @@ KernelStatus LaunchRegisters(const KvWriteParams& p, bool dependent, cudaStream_
   const int heads = p.num_heads + 2 * p.kv.num_kv_heads;
   const dim3 grid(p.num_tokens, (heads + kRows - 1) / kRows);
   const KvWriteJob job{p.rope == RopeStyle::kNone ? 0 : p.rotary_dim / 16,
-                       int64_t{grid.x} * grid.y <= kOneWave};
+                       int64_t{grid.x} * grid.y <= kOneWave, FastDivisor(p.kv.block_size),
+                       1.0f / p.kv.k_scale, 1.0f / p.kv.v_scale};
   const LaunchShape shape{grid, kKvWriteThreads, 0, dependent};
   if (p.q_norm || p.k_norm) {
     return LaunchBeside<KvWriteRegisterKernel<T, kHeadDim, true>>(shape, stream, p, job);

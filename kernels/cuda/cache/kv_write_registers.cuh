@@ -25,9 +25,26 @@ struct KvRowShape {
   static_assert(kHeadDim % 16 == 0 && kBusyLanes <= kLanes);
 };
 
+// Quotients of numbers below 2^31 by a product: multiplier = ceil(2^(32 + shift) / divisor), where
+// 2^shift < divisor <= 2^(shift + 1), is too large by less than one part in 2^31.
+struct FastDivisor {
+  // REQUIRES: divisor >= 2.
+  explicit FastDivisor(uint32_t divisor) {
+    while (uint64_t{2} << shift < divisor) ++shift;
+    multiplier = static_cast<uint32_t>(((uint64_t{1} << (32 + shift)) + divisor - 1) / divisor);
+  }
+  __device__ __forceinline__ int Quotient(int x) const {
+    return static_cast<int>(__umulhi(static_cast<uint32_t>(x), multiplier) >> shift);
+  }
+  uint32_t multiplier;
+  int shift = 0;
+};
+
 struct KvWriteJob {
-  int rotary_lanes;   // lanes of a row that rotate: rotary_dim / 16, or 0
-  bool angles_ahead;  // read them before the wait; else beside the row
+  int rotary_lanes;          // lanes of a row that rotate: rotary_dim / 16, or 0
+  bool angles_ahead;         // read them before the wait; else beside the row
+  FastDivisor block_size;    // tokens of a block
+  float k_factor, v_factor;  // stored value = real value * factor; used by 8-bit caches
 };
 
 __device__ __forceinline__ void LoadConstants(const float* at, float (&x)[8]) {
@@ -63,13 +80,14 @@ __device__ __forceinline__ void TurnPair(float& a, float& b, float c, float s) {
 // x: chunks `lane` and `lane + rotary_lanes` of a row (neox), or 2 lane and 2 lane + 1.
 __device__ __forceinline__ void RotateChunks(float (&x)[2][8], const float (&cos)[8],
                                              const float (&sin)[8], bool neox) {
+  if (neox) {
+#pragma unroll
+    for (int e = 0; e < 8; ++e) TurnPair(x[0][e], x[1][e], cos[e], sin[e]);
+    return;
+  }
 #pragma unroll
   for (int e = 0; e < 8; ++e) {
-    if (neox) {
-      TurnPair(x[0][e], x[1][e], cos[e], sin[e]);
-    } else {
-      TurnPair(x[e / 4][e % 4 * 2], x[e / 4][e % 4 * 2 + 1], cos[e], sin[e]);
-    }
+    TurnPair(x[e / 4][e % 4 * 2], x[e / 4][e % 4 * 2 + 1], cos[e], sin[e]);
   }
 }
 
@@ -92,7 +110,7 @@ __device__ __forceinline__ void NormaliseChunks(float (&x)[2][8], const float (&
 
 template <int kHeadDim>
 __device__ __forceinline__ void StoreCacheChunk(const KvCacheView& kv, unsigned char* tile,
-                                                int token, bool value, int chunk,
+                                                int token, bool transposed, int chunk, float factor,
                                                 const float (&x)[8]) {
   const int d = 8 * chunk;
   if (kv.dtype != DType::kF8E4M3) {
@@ -100,11 +118,10 @@ __device__ __forceinline__ void StoreCacheChunk(const KvCacheView& kv, unsigned 
         kv.dtype == DType::kBF16 ? PackEight<__nv_bfloat16>(x) : PackEight<__half>(x);
     return;
   }
-  const float inv = 1.0f / (value ? kv.v_scale : kv.k_scale);
   uint32_t pairs[4];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) pairs[i] = PackE4M3(x[2 * i] * inv, x[2 * i + 1] * inv);
-  if (value && kv.layout == KvLayout::kSwizzled) {  // elements of a token lie 16 bytes apart
+  for (int i = 0; i < 4; ++i) pairs[i] = PackE4M3(x[2 * i] * factor, x[2 * i + 1] * factor);
+  if (transposed) {  // the elements of a token lie 16 bytes apart
     unsigned char* at = tile + ValueByteOffset(kv.layout, token, d, kHeadDim, 1);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
@@ -157,9 +174,10 @@ __global__ void __launch_bounds__(kKvWriteThreads)
   if (!query) row += int64_t{kv_row} * kHeadDim;
 
   DependencyWait();
-  const bool active = exists && (query ? turns || norm != nullptr : slot >= 0);
+  // Not asked of the slot, which may still be on its way.
+  const bool reads = exists & (!query | turns | (norm != nullptr));
   uint4 raw[2] = {};
-  if (active) {
+  if (reads) {
     raw[0] = __ldcg(reinterpret_cast<const uint4*>(row) + chunk[0]);
     raw[1] = __ldcg(reinterpret_cast<const uint4*>(row) + chunk[1]);
   }
@@ -168,19 +186,23 @@ __global__ void __launch_bounds__(kKvWriteThreads)
   UnpackEight<T>(raw[0], x[0]);
   UnpackEight<T>(raw[1], x[1]);
   if constexpr (kNorm) NormaliseChunks<kHeadDim>(x, weight, p.norm_eps, norm != nullptr);
-  if (!active) return;
+  if (!reads || slot < 0) return;
   if (turns) RotateChunks(x, cos, sin, p.rope == RopeStyle::kNeox);
   if (query) {
     reinterpret_cast<uint4*>(q)[chunk[0]] = PackEight<T>(x[0]);
     reinterpret_cast<uint4*>(q)[chunk[1]] = PackEight<T>(x[1]);
     return;
   }
-  const int block = static_cast<int>(slot) / p.kv.block_size;
+  const int block = job.block_size.Quotient(static_cast<int>(slot));
   const int in_block = static_cast<int>(slot) - block * p.kv.block_size;
   auto* tile = static_cast<unsigned char*>(value ? p.kv.v : p.kv.k) +
                block * p.kv.block_stride_bytes + kv_row * p.kv.head_stride_bytes;
-  StoreCacheChunk<kHeadDim>(p.kv, tile, in_block, value, chunk[0], x[0]);
-  StoreCacheChunk<kHeadDim>(p.kv, tile, in_block, value, chunk[1], x[1]);
+  const bool transposed = value && p.kv.layout == KvLayout::kSwizzled;
+  const float factor = value ? job.v_factor : job.k_factor;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    StoreCacheChunk<kHeadDim>(p.kv, tile, in_block, transposed, chunk[i], factor, x[i]);
+  }
 }
 
 }  // namespace slipstream::kernels

@@ -73,6 +73,12 @@ __device__ __forceinline__ void BulkPrefetchL2(uint64_t src, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(src), "r"(bytes) : "memory");
 }
 
+// The line of 128 bytes around p. Stays where it is written, unlike a load whose value is not
+// needed yet: the assembler may move that behind a wait.
+__device__ __forceinline__ void PrefetchLineL2(const void* p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p) : "memory");
+}
+
 // Waits until the grids this one depends on have finished and their writes are visible. Returns at
 // once when the launch was not a dependent one.
 __device__ __forceinline__ void DependencyWait() {

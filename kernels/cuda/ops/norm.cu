@@ -24,6 +24,7 @@ struct NormArgs {
   const float* weight;
   void* out;
   int cols;
+  float inv_cols;
   float eps;
 };
 
@@ -62,13 +63,13 @@ __global__ void __launch_bounds__(kMaxThreads) NormKernel(const __grid_constant_
   LaunchDependents();
   const int64_t row = int64_t{blockIdx.x} * p.cols;
   const auto at = [&](int i) { return static_cast<int>(threadIdx.x + i * blockDim.x) * kElems; };
-  float v[kGroups][kElems], w[kWeightAhead ? kGroups : 1][kElems];
   if constexpr (kWeightAhead) {
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
-      if (at(i) < p.cols) LoadWeight(p.weight + at(i), w[i]);
+      if (at(i) < p.cols) PrefetchLineL2(p.weight + at(i));
     }
   }
+  float v[kGroups][kElems], w[kWeightAhead ? kGroups : 1][kElems];
   DependencyWait();
   X* x = (kResidual ? static_cast<X*>(p.residual) : static_cast<X*>(const_cast<void*>(p.x))) + row;
   Raw<X, kElems> raw[kGroups];
@@ -78,6 +79,7 @@ __global__ void __launch_bounds__(kMaxThreads) NormKernel(const __grid_constant_
     if (at(i) >= p.cols) continue;
     raw[i].Load(x + at(i));
     if constexpr (kResidual) delta[i].Load(static_cast<const T*>(p.x) + row + at(i));
+    if constexpr (kWeightAhead) LoadWeight(p.weight + at(i), w[i]);
   }
   float sum = 0;
 #pragma unroll
@@ -95,7 +97,7 @@ __global__ void __launch_bounds__(kMaxThreads) NormKernel(const __grid_constant_
 #pragma unroll
     for (int e = 0; e < kElems; ++e) sum += v[i][e] * v[i][e];
   }
-  const float inv = rsqrtf(BlockSum(sum) / p.cols + p.eps);
+  const float inv = rsqrtf(BlockSum(sum) * p.inv_cols + p.eps);
 #pragma unroll
   for (int i = 0; i < kGroups; ++i) {
     if (at(i) >= p.cols) continue;
@@ -126,7 +128,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     }
     sum += v * v;
   }
-  const float inv = rsqrtf(BlockSum(sum) / p.cols + p.eps);
+  const float inv = rsqrtf(BlockSum(sum) * p.inv_cols + p.eps);
   for (int i = threadIdx.x; i < p.cols; i += blockDim.x) {
     static_cast<T*>(p.out)[row + i] = FromFloat<T>(ToFloat(x[i]) * inv * p.weight[i]);
   }
@@ -178,7 +180,9 @@ KernelStatus RmsNormSm90(const RmsNormSm90Params& p, bool dependent_launch, cuda
   if (sizes != KernelStatus::kOk) return sizes;
   if (p.rows == 0) return KernelStatus::kOk;
   if (!p.x || !p.weight || !p.out) return KernelStatus::kInvalidArgument;
-  const NormArgs args{p.x, nullptr, p.weight, p.out, static_cast<int>(p.cols), p.eps};
+  const NormArgs args{
+      p.x,  nullptr, p.weight, p.out, static_cast<int>(p.cols), 1.0f / static_cast<float>(p.cols),
+      p.eps};
   return Dispatch<false>(p.x_dtype, p.out_dtype, args, p.rows, dependent_launch, stream);
 }
 
@@ -188,7 +192,13 @@ KernelStatus AddRmsNormSm90(const AddRmsNormSm90Params& p, bool dependent_launch
   if (sizes != KernelStatus::kOk) return sizes;
   if (p.rows == 0) return KernelStatus::kOk;
   if (!p.residual || !p.delta || !p.weight || !p.out) return KernelStatus::kInvalidArgument;
-  const NormArgs args{p.delta, p.residual, p.weight, p.out, static_cast<int>(p.cols), p.eps};
+  const NormArgs args{p.delta,
+                      p.residual,
+                      p.weight,
+                      p.out,
+                      static_cast<int>(p.cols),
+                      1.0f / static_cast<float>(p.cols),
+                      p.eps};
   return Dispatch<true>(p.residual_dtype, p.dtype, args, p.rows, dependent_launch, stream);
 }
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything, runs every test. With a CUDA compiler the CUDA code
 # is compiled for sm_90a too; device tests run where there is a GPU and are counted as skipped
-# elsewhere. Then the unit and server tests once more under the address and thread sanitizers.
-# Usage: scripts/test.sh [--fast]     --fast leaves the sanitizer builds out
+# elsewhere. Then the CPU kernels cross-compiled for AArch64, their tests under qemu, and the unit
+# and server tests once more under the address and thread sanitizers.
+# Usage: scripts/test.sh [--fast]     --fast leaves out AArch64 and the sanitizer builds
 set -euo pipefail
 source "$(dirname "$0")/lib/common.sh"
 
@@ -10,11 +11,12 @@ fast=
 case ${1:-} in
   '') ;;
   --fast) fast=1 ;;
-  -h|--help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h|--help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
   *) die "unknown option: $1" "See $0 --help" ;;
 esac
 
 step "packages"
+[ -n "$fast" ] || packages+=(g++-aarch64-linux-gnu qemu-user-static)
 install_packages
 step "model and test clients"
 fetch_model
@@ -53,6 +55,15 @@ unit_tests() {
 }
 
 if [ -z "$fast" ]; then
+  arm_tests=(cpu_gemm_test cpu_attention_test cpu_elementwise_test)
+  step "build (arm64)"
+  cmake_args=()
+  configure arm64
+  build arm64 "${arm_tests[@]}"
+  step "tests (arm64)"
+  GTEST_FILTER='*neon*' run_tests arm64 -j "$jobs" -R "^($(IFS='|'; echo "${arm_tests[*]}"))\$"
+
+  cmake_args=(-DSLIPSTREAM_TESTS=ON "-DSLIPSTREAM_TEST_PYTHON=$python")
   # The thread sanitizer knows nothing of Debian's gRPC, which is not built with it.
   threaded='^(base|tcp_channel|thread_pool|cpu_backend|runtime|remote_executor|engine|engine_core|random_schedule|wire|server_parts)_test$'
   for sanitizer in asan tsan; do
@@ -69,5 +80,5 @@ if [ -z "$fast" ]; then
 fi
 
 step "summary"
-python3 "$root/scripts/lib/summarize_tests.py" "$root"/build/{cuda,cpu,asan,tsan}/results || failed=1
+python3 "$root/scripts/lib/summarize_tests.py" "$root"/build/{cuda,cpu,arm64,asan,tsan}/results || failed=1
 exit $failed

@@ -1,6 +1,6 @@
 // The CPU kernels of one instruction set as a table. Tables are const and live for ever; any
-// thread. The best set of this machine is chosen at start; SLIPSTREAM_ISA=portable|avx2|avx512|amx
-// narrows the choice (a level the machine lacks is ignored).
+// thread. The best set of this machine is chosen at start; SLIPSTREAM_ISA=portable|avx2|avx512|amx,
+// on AArch64 portable|neon|neon_dot, narrows the choice (a level the machine lacks is ignored).
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,8 @@ enum class Isa : uint8_t {
   kAvx2,      // AVX2, FMA, F16C
   kAvx512,    // AVX-512 F, BW, DQ, VL, VNNI
   kAmx,       // kAvx512 and AVX512_BF16, AMX int8 and bf16
+  kNeon,      // AArch64
+  kNeonDot,   // kNeon and the dot products of Armv8.2
 };
 
 struct CpuKernels {

@@ -3,32 +3,31 @@
 namespace slipstream::kernels::SLIP_ISA {
 namespace {
 
-// Query rows that share one pass over a tile: as many as leave the accumulators in registers.
-#ifdef __AVX512F__
-constexpr int kRowsPerPass = 6;
-#else
-constexpr int kRowsPerPass = 2;
-#endif
+// Query rows that share one pass over a tile, and vectors of it at once: as many as leave the
+// accumulators in registers.
+constexpr int kRowsPerPass = kVectorRegisters >= 8 ? 6 : 2;
+constexpr int kVectorsAtOnce = kVectorRegisters >= 32 ? 4 : 1;
 static_assert(kRowsPerPass <= kTileRowsMax);
 
-// prob[i][key] = q_i . k_key, dimensions in order.
-template <int R>
-SLIP_INLINE void Scores(const QueryRows& rows, const KeyTile& tile, int row) {
-  F32x16 s[R][kTileVectors];
+// prob[i][key] = q_i . k_key, dimensions in order; N vectors of keys from vector `first`.
+template <int R, int N>
+SLIP_INLINE void Scores(const QueryRows& rows, const KeyTile& tile, int row, int first) {
+  F32x16 s[R][N];
   for (int i = 0; i < R; ++i) {
-    for (int j = 0; j < kTileVectors; ++j) s[i][j] = Zero();
+    for (int j = 0; j < N; ++j) s[i][j] = Zero();
   }
   const float* q = rows.q + static_cast<int64_t>(row) * rows.padded_dim;
   for (int d = 0; d < rows.head_dim; ++d) {
-    F32x16 k[kTileVectors];
-    for (int j = 0; j < kTileVectors; ++j) k[j] = Load(tile.k[j] + d * tile.k_step);
+    F32x16 k[N];
+    for (int j = 0; j < N; ++j) k[j] = Load(tile.k[first + j] + d * tile.k_step);
     for (int i = 0; i < R; ++i) {
       const F32x16 x = Set1(q[i * rows.padded_dim + d]);
-      for (int j = 0; j < kTileVectors; ++j) s[i][j] = Fma(k[j], x, s[i][j]);
+      for (int j = 0; j < N; ++j) s[i][j] = Fma(k[j], x, s[i][j]);
     }
   }
+  float* out = rows.prob + first * kLanes;
   for (int i = 0; i < R; ++i) {
-    for (int j = 0; j < kTileVectors; ++j) Store(rows.prob + i * kTileKeys + j * kLanes, s[i][j]);
+    for (int j = 0; j < N; ++j) Store(out + i * kTileKeys + j * kLanes, s[i][j]);
   }
 }
 
@@ -86,14 +85,19 @@ SLIP_INLINE void WeightedValues(const QueryRows& rows, const KeyTile& tile, int 
 
 template <int R>
 void Pass(const QueryRows& rows, const KeyTile& tile, int row, int64_t start) {
-  Scores<R>(rows, tile, row);
+  for (int j = 0; j < kTileVectors; j += kVectorsAtOnce) {
+    Scores<R, kVectorsAtOnce>(rows, tile, row, j);
+  }
   F32x16 keep[R];
   for (int i = 0; i < R; ++i) {
     keep[i] = Softmax(rows, row + i, rows.prob + i * kTileKeys, start);
   }
   int dim = 0;
-  for (; dim + 64 <= rows.padded_dim; dim += 64) WeightedValues<R, 4>(rows, tile, row, dim, keep);
-  for (; dim < rows.padded_dim; dim += 16) WeightedValues<R, 1>(rows, tile, row, dim, keep);
+  constexpr int kStep = kVectorsAtOnce * kLanes;
+  for (; dim + kStep <= rows.padded_dim; dim += kStep) {
+    WeightedValues<R, kVectorsAtOnce>(rows, tile, row, dim, keep);
+  }
+  for (; dim < rows.padded_dim; dim += kLanes) WeightedValues<R, 1>(rows, tile, row, dim, keep);
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 // How a run of 32 columns of a packed panel (kernels/api/quantize.h) becomes eight byte vectors and
 // its scales, for each quantized type. Compiled per instruction set.
 //
-// A format has: kQuants, the bytes of a run; kSigned, whether bytes are int8; kOffset, what to
-// subtract from each unsigned byte; kHasMin; kHalves, two integer scales per run (Q6_K);
-// Unpack(run, w); Scale(panel, run index); Min(panel, run index).
+// A format has: kQuants, the bytes of a run; kMax, the largest byte; kSigned, whether bytes are
+// int8; kOffset, what to subtract from each unsigned byte; kHasMin; kHalves, two integer scales per
+// run (Q6_K); Unpack(run, w); Scale(panel, run index); Min(panel, run index).
 #pragma once
 
 #include "kernels/api/quantize.h"
@@ -44,7 +44,7 @@ SLIP_INLINE void OrFifthBits(const uint8_t* run, U8x64* w) {
 }
 
 struct FormatQ8_0 {
-  static constexpr int kQuants = 512, kOffset = 0;
+  static constexpr int kQuants = 512, kOffset = 0, kMax = 128;
   static constexpr bool kSigned = true, kHasMin = false, kHalves = false;
   SLIP_INLINE void Unpack(const uint8_t* run, U8x64* w) {
     for (int g = 0; g < 8; ++g) w[g] = LoadU8(run + 64 * g);
@@ -54,7 +54,7 @@ struct FormatQ8_0 {
 };
 
 struct FormatQ4_0 {
-  static constexpr int kQuants = 256, kOffset = 8;
+  static constexpr int kQuants = 256, kOffset = 8, kMax = 15;
   static constexpr bool kSigned = false, kHasMin = false, kHalves = false;
   SLIP_INLINE void Unpack(const uint8_t* run, U8x64* w) { UnpackNibbles(run, w); }
   SLIP_INLINE F32x16 Scale(const PanelView& p, int64_t r) { return LoadF16(p.scales + 32 * r); }
@@ -62,7 +62,7 @@ struct FormatQ4_0 {
 };
 
 struct FormatQ4_1 {
-  static constexpr int kQuants = 256, kOffset = 0;
+  static constexpr int kQuants = 256, kOffset = 0, kMax = 15;
   static constexpr bool kSigned = false, kHasMin = true, kHalves = false;
   SLIP_INLINE void Unpack(const uint8_t* run, U8x64* w) { UnpackNibbles(run, w); }
   SLIP_INLINE F32x16 Scale(const PanelView& p, int64_t r) { return LoadF16(p.scales + 64 * r); }
@@ -70,7 +70,7 @@ struct FormatQ4_1 {
 };
 
 struct FormatQ5_0 : FormatQ4_0 {
-  static constexpr int kQuants = 320, kOffset = 16;
+  static constexpr int kQuants = 320, kOffset = 16, kMax = 31;
   SLIP_INLINE void Unpack(const uint8_t* run, U8x64* w) {
     UnpackNibbles(run, w);
     OrFifthBits(run, w);
@@ -78,12 +78,12 @@ struct FormatQ5_0 : FormatQ4_0 {
 };
 
 struct FormatQ5_1 : FormatQ4_1 {
-  static constexpr int kQuants = 320;
+  static constexpr int kQuants = 320, kMax = 31;
   SLIP_INLINE void Unpack(const uint8_t* run, U8x64* w) { FormatQ5_0::Unpack(run, w); }
 };
 
 struct FormatQ4_K {
-  static constexpr int kQuants = 256, kOffset = 0;
+  static constexpr int kQuants = 256, kOffset = 0, kMax = 15;
   static constexpr bool kSigned = false, kHasMin = true, kHalves = false;
   SLIP_INLINE void Unpack(const uint8_t* run, U8x64* w) { UnpackNibbles(run, w); }
   SLIP_INLINE F32x16 Scale(const PanelView& p, int64_t r) {
@@ -97,12 +97,12 @@ struct FormatQ4_K {
 };
 
 struct FormatQ5_K : FormatQ4_K {
-  static constexpr int kQuants = 320;
+  static constexpr int kQuants = 320, kMax = 31;
   SLIP_INLINE void Unpack(const uint8_t* run, U8x64* w) { FormatQ5_0::Unpack(run, w); }
 };
 
 struct FormatQ6_K {
-  static constexpr int kQuants = 384, kOffset = 32;
+  static constexpr int kQuants = 384, kOffset = 32, kMax = 63;
   static constexpr bool kSigned = false, kHasMin = false, kHalves = true;
   SLIP_INLINE void Unpack(const uint8_t* run, U8x64* w) {
     UnpackNibbles(run, w);

@@ -39,6 +39,8 @@ void Block(const GemmParams& p, int64_t panel, int64_t row) {
   const int64_t k_end = p.w->cols, pair_end = k_end / 2;
   const uint8_t* w = p.w->data + panel * p.w->panel_bytes;
   const float* x = p.x.x + row * p.x.x_stride;
+  // The first rows against a panel ask for the next one, so that reading overlaps computing.
+  const bool first = row == 0;
   F32x16 acc[R][P];
   for (int i = 0; i < R; ++i) {
     for (int j = 0; j < P; ++j) acc[i][j] = Zero();
@@ -46,6 +48,10 @@ void Block(const GemmParams& p, int64_t panel, int64_t row) {
   for (int64_t k2 = 0; k2 < pair_end; ++k2) {
     F32x16 w0[P], w1[P];
     for (int j = 0; j < P; ++j) {
+      if (R > 1 && first) {
+        const uint8_t* next = w + (j + P) * p.w->panel_bytes + k2 * W::kPairBytes;
+        for (int i = 0; i < W::kPairBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+      }
       W::Pair(w + j * p.w->panel_bytes + k2 * W::kPairBytes, &w0[j], &w1[j]);
     }
     for (int i = 0; i < R; ++i) {
@@ -70,16 +76,24 @@ void Block(const GemmParams& p, int64_t panel, int64_t row) {
   }
 }
 
-// All rows against P panels: eight at a time while they last.
+// Accumulators that fit the registers beside the weights: 8 rows by 3 panels of 32 registers. With
+// fewer registers one panel, which six rows share.
+constexpr bool kManyRegisters = kVectorRegisters >= 32;
+constexpr int kRows = kManyRegisters ? 8 : kVectorRegisters >= 8 ? 6 : 2;
+constexpr int kPanels = kManyRegisters ? 3 : 1;
+// With one row there is one chain per panel: several hide the latency of the FMA.
+constexpr int kPanelsOfOneRow = kManyRegisters ? 8 : kVectorRegisters >= 8 ? 4 : 2;
+
+// All rows against P panels: kRows at a time while they last.
 template <class W, int P>
 void Rows(const GemmParams& p, int64_t panel) {
   int64_t row = 0;
-  for (; row + 8 <= p.x.rows; row += 8) Block<W, 8, P>(p, panel, row);
-  if (row + 4 <= p.x.rows) {
+  for (; row + kRows <= p.x.rows; row += kRows) Block<W, kRows, P>(p, panel, row);
+  if (kRows > 4 && row + 4 <= p.x.rows) {
     Block<W, 4, P>(p, panel, row);
     row += 4;
   }
-  if (row + 2 <= p.x.rows) {
+  if (kRows > 2 && row + 2 <= p.x.rows) {
     Block<W, 2, P>(p, panel, row);
     row += 2;
   }
@@ -89,11 +103,15 @@ void Rows(const GemmParams& p, int64_t panel) {
 template <class W>
 void Panels(const GemmParams& p, Range panels) {
   int64_t panel = panels.begin;
-  if (p.x.rows == 1) {  // one chain per panel: eight hide the latency of the FMA
-    for (; panel + 8 <= panels.end; panel += 8) Block<W, 1, 8>(p, panel, 0);
+  if (p.x.rows == 1) {
+    for (; panel + kPanelsOfOneRow <= panels.end; panel += kPanelsOfOneRow) {
+      Block<W, 1, kPanelsOfOneRow>(p, panel, 0);
+    }
   }
-  for (; panel + 3 <= panels.end; panel += 3) Rows<W, 3>(p, panel);
-  for (; panel < panels.end; ++panel) Rows<W, 1>(p, panel);
+  for (; panel + kPanels <= panels.end; panel += kPanels) Rows<W, kPanels>(p, panel);
+  if constexpr (kPanels > 1) {
+    for (; panel < panels.end; ++panel) Rows<W, 1>(p, panel);
+  }
 }
 
 }  // namespace

@@ -8,12 +8,14 @@
 namespace slipstream::kernels::SLIP_ISA {
 namespace {
 
-template <class F>
-SLIP_INLINE I32x16 DotGroups(I32x16 acc, const U8x64* w, const int8_t* a, int groups) {
-  for (int g = 0; g < groups; ++g) {
-    acc = F::kSigned ? DotS8(acc, w[g], a + 4 * g) : DotU8(acc, w[g], a + 4 * g);
+template <class F, int G>
+SLIP_INLINE I32x16 DotGroups(I32x16 acc, const U8x64* w, const int8_t* a) {
+  if constexpr (F::kSigned) {
+    for (int g = 0; g < G; ++g) acc = DotS8(acc, w[g], a + 4 * g);
+    return acc;
+  } else {
+    return DotGroupsU8<F::kMax, G>(acc, w, a);
   }
-  return acc;
 }
 
 // Sum over a run of w * a with true signed weights.
@@ -21,12 +23,12 @@ template <class F>
 SLIP_INLINE I32x16 RunSum(const PanelView& panel, int64_t r, const U8x64* w, const int8_t* a,
                           const int32_t* sums) {
   if constexpr (F::kHalves) {
-    const I32x16 low = DotGroups<F>(SetI32(-F::kOffset * sums[0]), w, a, 4);
-    const I32x16 high = DotGroups<F>(SetI32(-F::kOffset * sums[1]), w + 4, a + 16, 4);
+    const I32x16 low = DotGroups<F, 4>(SetI32(-F::kOffset * sums[0]), w, a);
+    const I32x16 high = DotGroups<F, 4>(SetI32(-F::kOffset * sums[1]), w + 4, a + 16);
     return AddI32(MulI32(low, F::HalfScale(panel, r, 0)), MulI32(high, F::HalfScale(panel, r, 1)));
   } else {
     constexpr int kBias = F::kSigned ? kSignedBias : F::kOffset;
-    return DotGroups<F>(SetI32(kBias == 0 ? 0 : -kBias * (sums[0] + sums[1])), w, a, 8);
+    return DotGroups<F, 8>(SetI32(kBias == 0 ? 0 : -kBias * (sums[0] + sums[1])), w, a);
   }
 }
 

@@ -7,6 +7,9 @@
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace slipstream::kernels {
@@ -55,35 +58,56 @@ bool HasAmx() {
 }
 
 }  // namespace
+#elif defined(__aarch64__)
+namespace cpu_neon {
+extern const CpuKernels kTable;
+}
+namespace cpu_neon_dot {
+extern const CpuKernels kTable;
+}
+
+namespace {
+
+bool HasDotProducts() {
+#ifdef __linux__
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
 #endif
 
 const CpuKernels* KernelsFor(Isa isa) {
+  if (isa == Isa::kPortable) return &cpu_portable::kTable;
 #ifdef __x86_64__
   static const bool has_avx2 = HasAvx2(), has_avx512 = HasAvx512(), has_amx = HasAmx();
   switch (isa) {
-    case Isa::kPortable:
-      return &cpu_portable::kTable;
     case Isa::kAvx2:
       return has_avx2 ? &cpu_avx2::kTable : nullptr;
     case Isa::kAvx512:
       return has_avx512 ? &cpu_avx512::kTable : nullptr;
     case Isa::kAmx:
       return has_amx ? &cpu_amx::kTable : nullptr;
+    default:
+      break;
   }
-  return nullptr;
-#else
-  return isa == Isa::kPortable ? &cpu_portable::kTable : nullptr;
+#elif defined(__aarch64__)
+  static const bool has_dot = HasDotProducts();
+  if (isa == Isa::kNeon) return &cpu_neon::kTable;  // every AArch64 processor has it
+  if (isa == Isa::kNeonDot && has_dot) return &cpu_neon_dot::kTable;
 #endif
+  return nullptr;
 }
 
 const CpuKernels& BestKernels() {
   constexpr struct {
     const char* name;
     Isa isa;
-  } kLevels[] = {{"amx", Isa::kAmx},
-                 {"avx512", Isa::kAvx512},
-                 {"avx2", Isa::kAvx2},
-                 {"portable", Isa::kPortable}};
+  } kLevels[] = {{"amx", Isa::kAmx},   {"avx512", Isa::kAvx512},
+                 {"avx2", Isa::kAvx2}, {"neon_dot", Isa::kNeonDot},
+                 {"neon", Isa::kNeon}, {"portable", Isa::kPortable}};
   const char* wanted = std::getenv("SLIPSTREAM_ISA");
   bool allowed = wanted == nullptr;
   for (const auto& level : kLevels) {

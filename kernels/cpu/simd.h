@@ -1,8 +1,8 @@
-// Sixteen-lane vectors in three spellings: AVX-512, AVX2 and plain loops. Kernel sources include
-// this and are compiled once per instruction set, each into its own namespace, so no function
-// compiled with wider instructions can be linked into a narrower path. For the same reason kernel
-// sources call no inline function of the standard library or of types.h.
-// No state, no allocation, any thread.
+// Sixteen-lane vectors in four spellings: AVX-512, AVX2, NEON and plain loops. Kernel sources
+// include this and are compiled once per instruction set, each into its own namespace, so no
+// function compiled with wider instructions can be linked into a narrower path. For the same reason
+// kernel sources call no inline function of the standard library or of types.h. No state, no
+// allocation, any thread.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,8 @@
 #include "kernels/cpu/simd_avx512.h"
 #elif defined(__AVX2__)
 #include "kernels/cpu/simd_avx2.h"
+#elif defined(SLIP_NEON)
+#include "kernels/cpu/simd_neon.h"
 #else
 #include "kernels/cpu/simd_portable.h"
 #endif
@@ -31,6 +33,24 @@ constexpr int kLanes = 16;
 SLIP_INLINE int64_t MinOf(int64_t a, int64_t b) { return a < b ? a : b; }
 SLIP_INLINE int64_t MaxOf(int64_t a, int64_t b) { return a > b ? a : b; }
 SLIP_INLINE int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// acc lane n += sum over the G groups of w[g] byte [4n + j] * a[4g + j]; bytes are at most kMax.
+template <int kMax, int G>
+SLIP_INLINE I32x16 DotGroupsU8(I32x16 acc, const U8x64* w, const int8_t* a) {
+#ifdef SLIP_SHORT_SUMS
+  // Without an instruction for it, the step from int16 to int32 is put off as long as sums fit.
+  constexpr int kFit = 32767 / (2 * 127 * kMax), kStep = kFit < G ? kFit : G;
+  static_assert(kFit >= 1 && G % kStep == 0);
+  for (int g = 0; g < G; g += kStep) {
+    auto sums = ShortProducts(w[g], a + 4 * g);
+    for (int i = g + 1; i < g + kStep; ++i) sums = AddI16(sums, ShortProducts(w[i], a + 4 * i));
+    acc = AddShortSums(acc, sums);
+  }
+#else
+  for (int g = 0; g < G; ++g) acc = DotU8(acc, w[g], a + 4 * g);
+#endif
+  return acc;
+}
 
 // SplitRange of types.h, forced inline (see the top of this file).
 SLIP_INLINE Range SplitWork(int64_t total, Part part) {

@@ -13,20 +13,24 @@ struct I32x16 {
 };
 using U8x64 = I32x16;
 
+constexpr int kVectorRegisters = 8;  // of 16 lanes, as everywhere: pairs
+
 SLIP_INLINE F32x16 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 SLIP_INLINE void Store(float* p, F32x16 v) {
   _mm256_storeu_ps(p, v.a);
   _mm256_storeu_ps(p + 8, v.b);
 }
 SLIP_INLINE F32x16 LoadN(const float* p, int64_t n) {
+  if (n >= 16) return Load(p);
   float t[16] = {};
-  for (int64_t i = 0; i < n && i < 16; ++i) t[i] = p[i];
+  for (int64_t i = 0; i < n; ++i) t[i] = p[i];
   return Load(t);
 }
 SLIP_INLINE void StoreN(float* p, F32x16 v, int64_t n) {
+  if (n >= 16) return Store(p, v);
   float t[16];
   Store(t, v);
-  for (int64_t i = 0; i < n && i < 16; ++i) p[i] = t[i];
+  for (int64_t i = 0; i < n; ++i) p[i] = t[i];
 }
 SLIP_INLINE F32x16 Set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 SLIP_INLINE F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -110,15 +114,16 @@ SLIP_INLINE void StoreF16(void* p, F32x16 v) {
   _mm_storeu_si128(h, _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   _mm_storeu_si128(h + 1, _mm256_cvtps_ph(v.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+SLIP_INLINE __m256i RoundToBf16(__m256 v) {
+  const __m256i u = _mm256_castps_si256(v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i r = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  return _mm256_srli_epi32(r, 16);
+}
 SLIP_INLINE void StoreBf16(void* p, F32x16 v) {
-  float t[16];
-  Store(t, v);
-  for (int i = 0; i < 16; ++i) {
-    uint32_t u;
-    __builtin_memcpy(&u, &t[i], 4);
-    const uint16_t r = static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-    __builtin_memcpy(static_cast<char*>(p) + 2 * i, &r, 2);
-  }
+  const __m256i x = RoundToBf16(v.a), y = RoundToBf16(v.b);
+  _mm256_storeu_si256(static_cast<__m256i*>(p),
+                      _mm256_permute4x64_epi64(_mm256_packus_epi32(x, y), 0xd8));
 }
 
 SLIP_INLINE I32x16 SetI32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
@@ -138,14 +143,15 @@ SLIP_INLINE I32x16 LoadU8AsI32(const void* p) {
   return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
 }
 SLIP_INLINE int32_t StoreI8(int8_t* p, F32x16 v) {
-  int32_t t[16], sum = 0;
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(t), _mm256_cvtps_epi32(v.a));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(t + 8), _mm256_cvtps_epi32(v.b));
-  for (int i = 0; i < 16; ++i) {
-    p[i] = static_cast<int8_t>(t[i]);
-    sum += t[i];
-  }
-  return sum;
+  const __m256i x = _mm256_cvtps_epi32(v.a), y = _mm256_cvtps_epi32(v.b);
+  // Packing works within 128 bits: the order of fours is x0 y0 x1 y1 until the permutation.
+  const __m256i shorts = _mm256_permute4x64_epi64(_mm256_packs_epi32(x, y), 0xd8);
+  const __m128i low = _mm256_castsi256_si128(shorts), high = _mm256_extracti128_si256(shorts, 1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(low, high));
+  const __m256i s = _mm256_add_epi32(x, y);
+  __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+  q = _mm_add_epi32(q, _mm_unpackhi_epi64(q, q));
+  return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_srli_epi64(q, 32)));
 }
 
 SLIP_INLINE U8x64 LoadU8(const void* p) {
@@ -176,18 +182,28 @@ SLIP_INLINE U8x64 OrShifted(U8x64 base, U8x64 v) {
   return {_mm256_or_si256(base.a, _mm256_and_si256(v.a, m)),
           _mm256_or_si256(base.b, _mm256_and_si256(v.b, m))};
 }
-SLIP_INLINE __m256i DotHalfU8(__m256i acc, __m256i w, __m256i a) {
-  // Products of w <= 127 pair up within int16 (2 * 127 * 127), so the saturating add is exact.
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), _mm256_set1_epi16(1)));
-}
-// REQUIRES: bytes of w at most 127.
-SLIP_INLINE I32x16 DotU8(I32x16 acc, U8x64 w, const int8_t* a) {
+#define SLIP_SHORT_SUMS
+// w * (broadcast a) in pairs of int16, what AddShortSums widens.
+using I16x32 = I32x16;
+SLIP_INLINE I16x32 ShortProducts(U8x64 w, const int8_t* a) {
   int32_t quad;
   __builtin_memcpy(&quad, a, 4);
   const __m256i q = _mm256_set1_epi32(quad);
-  return {DotHalfU8(acc.a, w.a, q), DotHalfU8(acc.b, w.b, q)};
+  return {_mm256_maddubs_epi16(w.a, q), _mm256_maddubs_epi16(w.b, q)};
 }
-// |w| * (a with the sign of w); 2 * 128 * 127 still fits int16. a is never -128.
+SLIP_INLINE I16x32 AddI16(I16x32 x, I16x32 y) {
+  return {_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)};
+}
+SLIP_INLINE I32x16 AddShortSums(I32x16 acc, I16x32 x) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, ones)),
+          _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, ones))};
+}
+SLIP_INLINE __m256i DotHalfU8(__m256i acc, __m256i w, __m256i a) {
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, a), _mm256_set1_epi16(1)));
+}
+// |w| * (a with the sign of w): pairs of at most 128 * 127 fit int16, so the saturating add is
+// exact. a is never -128.
 constexpr int kSignedBias = 0;
 SLIP_INLINE I32x16 DotS8(I32x16 acc, U8x64 w, const int8_t* a) {
   int32_t quad;

@@ -9,6 +9,8 @@ using F32x16 = __m512;
 using I32x16 = __m512i;
 using U8x64 = __m512i;
 
+constexpr int kVectorRegisters = 32;
+
 SLIP_INLINE F32x16 Load(const float* p) { return _mm512_loadu_ps(p); }
 SLIP_INLINE void Store(float* p, F32x16 v) { _mm512_storeu_ps(p, v); }
 SLIP_INLINE __mmask16 FirstLanes(int64_t n) {

@@ -14,6 +14,8 @@ struct U8x64 {
   uint8_t v[64];
 };
 
+constexpr int kVectorRegisters = 4;  // of 16 lanes, as everywhere: fours of SSE2's or NEON's
+
 #define SLIP_LANES(n, expr)         \
   do {                              \
     for (int i = 0; i < (n); ++i) { \

@@ -147,12 +147,9 @@ TEST_P(ElementwiseTest, RopeAndNorm) {
   }
 }
 
-std::string IsaName(const ::testing::TestParamInfo<Isa>& info) {
-  constexpr const char* kNames[] = {"portable", "avx2", "avx512", "amx"};
-  return kNames[static_cast<int>(info.param)];
-}
+std::string ParamName(const ::testing::TestParamInfo<Isa>& info) { return IsaName(info.param); }
 
-INSTANTIATE_TEST_SUITE_P(All, ElementwiseTest, ::testing::ValuesIn(AllIsas()), IsaName);
+INSTANTIATE_TEST_SUITE_P(All, ElementwiseTest, ::testing::ValuesIn(AllIsas()), ParamName);
 
 }  // namespace
 }  // namespace slipstream::kernels::test

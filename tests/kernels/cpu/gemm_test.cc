@@ -161,8 +161,7 @@ std::vector<Case> Cases() {
 }
 
 std::string CaseName(const ::testing::TestParamInfo<Case>& info) {
-  constexpr const char* kNames[] = {"portable", "avx2", "avx512", "amx"};
-  return std::string(NameOf(info.param.dtype)) + "_" + kNames[static_cast<int>(info.param.isa)];
+  return std::string(NameOf(info.param.dtype)) + "_" + IsaName(info.param.isa);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GemmTest, ::testing::ValuesIn(Cases()), CaseName);

@@ -14,9 +14,19 @@
 
 namespace slipstream::kernels::test {
 
+// The instruction sets that a build for this architecture knows; tests skip what the machine lacks.
 inline const std::vector<Isa>& AllIsas() {
+#ifdef __aarch64__
+  static const std::vector<Isa> all = {Isa::kPortable, Isa::kNeon, Isa::kNeonDot};
+#else
   static const std::vector<Isa> all = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
+#endif
   return all;
+}
+
+inline const char* IsaName(Isa isa) {
+  constexpr const char* kNames[] = {"portable", "avx2", "avx512", "amx", "neon", "neon_dot"};
+  return kNames[static_cast<int>(isa)];
 }
 
 inline const std::vector<DType>& WeightTypes() {

@@ -21,6 +21,13 @@ target_compile_options(slip_warnings INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-unused-parameter;-Wno-missing-field-initializers>)
 
 set(SLIP_KERNEL_OPTIMIZATION -O3)
+if(SLIPSTREAM_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL Clang OR CMAKE_CXX_COMPILER_VERSION VERSION_LESS 16)
+    message(FATAL_ERROR "SLIPSTREAM_FUZZ needs clang 16 or newer (libFuzzer, coroutines)")
+  endif()
+  set(SLIPSTREAM_SANITIZE fuzzer-no-link,address,undefined)
+  add_compile_options(-fno-sanitize-recover=undefined)
+endif()
 if(SLIPSTREAM_SANITIZE)
   # Unrolled vector code under a sanitizer takes minutes a file to compile.
   set(CMAKE_CXX_FLAGS_RELEASE "-O1")

@@ -14,7 +14,7 @@ function(slip_library name)
   endif()
 endfunction()
 
-# slip_test(NAME SOURCES a_test.cc ... DEPS t ... [LABEL unit|integration|golden|gpu|soak] [TIMEOUT s])
+# slip_test(NAME SOURCES a_test.cc ... DEPS t ... [LABEL unit|integration|golden|gpu|soak|fuzz] [TIMEOUT s])
 function(slip_test name)
   cmake_parse_arguments(A "" "LABEL;TIMEOUT" "SOURCES;DEPS" ${ARGN})
   if(NOT A_LABEL)

@@ -49,9 +49,9 @@ configure_and_build "$preset" all
 step "tests ($preset)"
 run_tests "$preset"
 
-# unit_tests PRESET: the names of its unit tests, which are also the names of their targets.
+# unit_tests PRESET: its unit tests and replayed fuzz corpora, which are also names of targets.
 unit_tests() {
-  ctest --test-dir "$root/build/$1" -N -L unit | sed -n 's/^ *Test *#[0-9]*: //p'
+  ctest --test-dir "$root/build/$1" -N -L '^(unit|fuzz)$' | sed -n 's/^ *Test *#[0-9]*: //p'
 }
 
 if [ -z "$fast" ]; then
@@ -77,6 +77,18 @@ if [ -z "$fast" ]; then
     step "tests ($sanitizer)"
     run_tests "$sanitizer" -R "^($(IFS='|'; echo "${targets[*]}"))\$"
   done
+
+  if command -v clang++-16 > /dev/null; then
+    step "build (fuzz)"
+    cmake_args=()
+    configure fuzz
+    mapfile -t targets < <(unit_tests fuzz | grep '^fuzz_')
+    build fuzz "${targets[@]}"
+    step "fuzz targets, a few seconds each"
+    (cd "$root/build/fuzz" && ctest --output-on-failure -L fuzz) || failed=1
+  else
+    echo "no clang++-16 here: fuzz targets were replayed on their corpora only"
+  fi
 fi
 
 step "summary"

@@ -4,6 +4,9 @@
 
 #include "kernels/api/cpu_kernels.h"
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,10 +33,16 @@ extern const CpuKernels kTable;
 
 namespace {
 
+// Not a name that every compiler's __builtin_cpu_supports knows.
+bool HasF16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kF16c = 1u << 29;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & kF16c) != 0;
+}
+
 // __builtin_cpu_supports checks CPUID and that the system saves the wide registers.
 bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
 }
 
 bool HasAvx512() {

@@ -65,6 +65,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair("multiply", "{{ 'x' * 10**12 }}"),
         std::pair("multiply list", "{{ [1] * 10**12 }}"),
         std::pair("multiply overflow", "{{ 'xx' * (2**62) }}"),
+        std::pair("multiply list often",
+                  "{% for i in range(9999) %}{{ ([1] * 9999) | length }}{% endfor %}"),
         std::pair("power", "{{ 9 ** 9 ** 9 }}"),
         std::pair("grow", kGrow + "{% set ns.x = ns.x + ns.x %}{% endfor %}"),
         std::pair("grow by ~", kGrow + "{% set ns.x = ns.x ~ ns.x %}{% endfor %}"),
@@ -135,6 +137,17 @@ TEST(HostileInput, LongConversationsRender) {
                     "m.content.split('x')[-1].strip() %}{% endfor %}{{ ns.t | length }}",
                     messages),
             "");
+}
+
+TEST(HostileInput, LongRepeatsAreRight) {
+  auto parsed = ChatTemplate::Parse(
+      "{% set x = 'abc' * 9999999 %}{{ x | length }}{{ x[:4] }}{{ x[-4:] }}{{ x[12345678] }}"
+      "{{ 'ab' * 3 }}{{ '' * 7 }}{{ 'y' * -1 }}{{ 0 * 'z' }}{{ ([1] * 3) }}",
+      "", "");
+  ASSERT_TRUE(parsed);
+  const auto text = (*parsed)->Render({});
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_EQ(*text, "29999997abcacabcaababab[1, 1, 1]");
 }
 
 // Random edits of a template that uses most of the language: any result but a crash is right.

@@ -81,11 +81,15 @@ Value Repeat(const Value& value, int64_t times) {
   budget.Drop(bytes);
   if (size == 0) times = 0;
   if (text) {
+    // Doubled: a character repeated a hundred million times is not as many appends.
+    const auto wanted = static_cast<size_t>(bytes);
     std::string out;
-    out.reserve(static_cast<size_t>(bytes));
-    for (int64_t i = 0; i < times; ++i) out += value.str();
+    out.reserve(wanted);
+    if (wanted > 0) out = value.str();
+    while (out.size() < wanted) out.append(out, 0, wanted - out.size());
     return Value::Str(std::move(out), value.markup());
   }
+  budget.Step(times * static_cast<int64_t>(value.items().size()));
   std::vector<Value> items;
   for (int64_t i = 0; i < times; ++i) {
     items.insert(items.end(), value.items().begin(), value.items().end());

@@ -16,6 +16,8 @@ struct BatchItem {
   int32_t num_tokens = 0;
   int32_t score_start = 0;  // first prompt position whose successor is scored
   int32_t num_score_rows = 0;
+  int32_t pool_start = 0;  // first prompt position whose state is pooled
+  int32_t num_pool_rows = 0;
   bool sample = false;     // the last token's logits are sampled
   bool load_slot = false;  // first step since it was admitted: the sampler needs its state
 

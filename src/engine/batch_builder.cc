@@ -78,6 +78,9 @@ void BatchBuilder::AppendRows(const BatchItem& item, int32_t first_row, ForwardI
     input->sample_rows.push_back(
         {first_row + position - item.start, seq.slot, seq.token(position + 1)});
   }
+  if (item.num_pool_rows > 0) {
+    input->pool_runs.push_back({first_row + item.pool_start - item.start, item.num_pool_rows});
+  }
   if (!item.sample) return;
   SampleRow row{first_row + item.num_tokens - 1, seq.slot};
   if (IsConstrained(item)) AppendMask(item, &row, input);

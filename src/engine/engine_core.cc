@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "engine/engine_limits.h"
+#include "engine/pooling.h"
 
 namespace slipstream {
 namespace {
@@ -71,6 +72,8 @@ void EngineCore::Add(Request request, int64_t submit_us) {
     seq->seed = seed + static_cast<uint64_t>(k);
     seq->max_outputs = static_cast<int32_t>(std::min<int64_t>(params.max_tokens, room));
     seq->scores_prompt = k == 0 && params.num_prompt_logprobs >= 0;
+    if (group->request.pooling == Pooling::kMean) seq->pool_from = 0;
+    if (group->request.pooling == Pooling::kLast) seq->pool_from = seq->num_prompt() - 1;
     if (const auto& span = group->request.span_budget) {
       seq->num_in_span = span->open_token < 0 ? 0 : Sequence::kSpanNotOpen;
     }
@@ -150,6 +153,7 @@ bool EngineCore::SubmitStep() {
   }
   ForwardInput input = builder_.Build(step.batch, next_step_++);
   step.num_rows = input.sample_rows.size();
+  step.num_pool_runs = input.pool_runs.size();
   step.masks_follow = input.masks_follow;
   step.constrained = HasConstraint(step.batch);
   step.submit_us = clock_();
@@ -189,6 +193,10 @@ void EngineCore::CollectStep() {
   if (output && output->tokens.size() != step.num_rows) {
     output = Internal(fmt::format("the step returned {} rows instead of {}", output->tokens.size(),
                                   step.num_rows));
+  }
+  if (output && output->pooled.size() != step.num_pool_runs) {
+    output = Internal(fmt::format("the step returned {} pooled states instead of {}",
+                                  output->pooled.size(), step.num_pool_runs));
   }
   if (output) {
     Apply(step.batch, &*output);
@@ -230,11 +238,12 @@ void EngineCore::ReleaseInFlight(const Batch& batch) {
 }
 
 void EngineCore::Apply(const Batch& batch, StepOutput* output) {
-  size_t row = 0;
+  size_t row = 0, run = 0;
   for (const BatchItem& item : batch.items) {
     Sequence* seq = item.seq;
     const size_t first = row;
     row += item.num_score_rows + (item.sample ? 1 : 0);
+    const PooledStates* pooled = item.num_pool_rows > 0 ? &output->pooled[run++] : nullptr;
     if (seq->status == SequenceStatus::kFinished) continue;
     // A sequence preempted while the step ran keeps the step's tokens, not its blocks.
     if (seq->status == SequenceStatus::kRunning) {
@@ -244,12 +253,15 @@ void EngineCore::Apply(const Batch& batch, StepOutput* output) {
     for (int32_t i = 0; i < item.num_score_rows; ++i) {
       seq->group->prompt_logprobs.push_back(std::move(output->tokens[first + i]));
     }
+    if (pooled != nullptr) AddPooled(pooled->sum, seq->group);
     if (item.sample && seq->num_stale > 0) {
       --seq->num_stale;
     } else if (item.sample) {
       Append(seq, std::move(output->tokens[row - 1]));
     } else if (seq->max_outputs == 0 && item.end() == seq->num_prompt()) {
-      const bool over = seq->group->request.params->max_tokens > 0;  // its constraint was, at once
+      // A constraint may be over at once; an embedding always ends as it should.
+      const Request& request = seq->group->request;
+      const bool over = request.params->max_tokens > 0 || request.pooling != Pooling::kNone;
       Finish(seq, over ? FinishReason::kStop : FinishReason::kLength);
     }
   }
@@ -358,6 +370,7 @@ void EngineCore::Finish(Sequence* seq, FinishReason reason, const Error* error) 
                           group->events.back().choice == seq->choice;
   TokenEvent* event = with_token ? &group->events.back() : NewEvent(seq);
   event->finish = reason;
+  if (regular && group->request.pooling != Pooling::kNone) event->embedding = EmbeddingOf(*group);
   if (error != nullptr) event->error = *error;
   scheduler_.Remove(seq);
   CountFinish(reason);

@@ -69,7 +69,7 @@ class EngineCore {
   struct InFlight {
     Batch batch;
     int64_t submit_us = 0;
-    size_t num_rows = 0;
+    size_t num_rows = 0, num_pool_runs = 0;
     bool masks_follow = false;  // it waits for its masks before it samples
     bool constrained = false;   // it samples for sequences with a constraint
   };

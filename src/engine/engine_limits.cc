@@ -59,6 +59,14 @@ Status ValidateRequest(const Request& request, const ExecutorInfo& effective) {
   if (request.num_choices < 1 || request.num_choices > 64) {
     return InvalidArgument(fmt::format("n must be 1 to 64, not {}", request.num_choices), "n");
   }
+  if (request.pooling != Pooling::kNone) {
+    if (effective.hidden_size <= 0) {
+      return Fail(ErrorCode::kUnimplemented, "this model's states cannot be pooled");
+    }
+    if (request.num_choices != 1 || request.params->max_tokens != 0) {
+      return InvalidArgument("a request with pooling generates nothing");
+    }
+  }
   if (request.params->max_tokens < 0) {
     return InvalidArgument("max_tokens must not be negative", "max_tokens");
   }

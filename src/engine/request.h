@@ -17,6 +17,10 @@
 
 namespace slipstream {
 
+// What a request wants of its prompt instead of an answer: the final hidden state of the last
+// token, or the mean of those of all.
+enum class Pooling : uint8_t { kNone, kLast, kMean };
+
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kAbort, kError };
 
 struct TokenEvent {
@@ -31,6 +35,7 @@ struct TokenEvent {
   int64_t scheduled_us = 0;                   // when its first step was planned; on every event
   std::vector<SampledToken> prompt_logprobs;  // first event of choice 0: one per prompt token but
                                               // the first, when asked for
+  std::vector<float> embedding;               // terminal event of a request with pooling
 };
 
 // Where a request's events go. OnEvents is called on the engine thread with the events of one step
@@ -82,6 +87,8 @@ struct Request {
   // choice ends with kStop without a stop token. Forced tokens of a span are not its business.
   std::shared_ptr<const TokenConstraint> constraint;
   int32_t constraint_after = -1;
+  // Not kNone: there is one choice and nothing is generated (max_tokens 0); it ends with kStop.
+  Pooling pooling = Pooling::kNone;
   std::shared_ptr<EventSink> sink;
 };
 

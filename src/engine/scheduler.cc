@@ -15,6 +15,11 @@ int32_t ScoreRows(const Sequence& seq, int32_t start, int32_t end) {
   return std::max(0, std::min(end, seq.num_prompt() - 1) - std::max(start, seq.num_scored));
 }
 
+// Prompt positions in [start, end) whose state still has to be pooled.
+int32_t PoolRows(const Sequence& seq, int32_t start, int32_t end) {
+  return std::max(0, std::min(end, seq.num_prompt()) - std::max(start, seq.pool_from));
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits, BlockPool* pool, PrefixCache* cache)
@@ -191,11 +196,13 @@ void Scheduler::CountAdmission(Sequence* seq, int32_t num_cached) {
 }
 
 // Fills matched_ with the blocks whose content can be reused. At least the last token is always
-// computed, because its logits are needed; so is every prompt row that is still to be scored.
+// computed, because its logits are needed; so is every prompt row that is still to be scored or
+// pooled.
 void Scheduler::MatchPrefix(Sequence* seq) {
   matched_.clear();
   int32_t limit = seq->total() - 1;
   if (!seq->scoring_done()) limit = std::min(limit, seq->num_scored);
+  limit = std::min(limit, seq->pool_from);
   const int32_t max_blocks = limit / limits_.block_size;
   if (limits_.prefix_caching) {
     ExtendKeys(seq, max_blocks);
@@ -341,10 +348,13 @@ void Scheduler::Emit(Batch* batch, Sequence* seq, int32_t num_tokens) {
   item.num_tokens = num_tokens;
   item.num_score_rows = ScoreRows(*seq, item.start, item.end());
   item.score_start = std::max(item.start, seq->num_scored);
+  item.num_pool_rows = PoolRows(*seq, item.start, item.end());
+  item.pool_start = std::max(item.start, seq->pool_from);
   item.sample = item.end() == seq->total() && seq->max_outputs > 0;
   item.load_slot = !seq->slot_loaded;
   seq->slot_loaded = true;
   seq->num_scored += item.num_score_rows;
+  if (item.num_pool_rows > 0) seq->pool_from = item.pool_start + item.num_pool_rows;
   seq->num_scheduled = item.end();
   seq->num_pending += item.sample ? 1 : 0;
   ++seq->num_in_flight;

@@ -45,7 +45,9 @@ struct Sequence {
   int32_t stale_from = 0;
   int32_t num_scheduled = 0;
   int32_t num_computed = 0;
-  int32_t num_scored = 0;     // prompt tokens whose logprob rows are scheduled
+  int32_t num_scored = 0;  // prompt tokens whose logprob rows are scheduled
+  // First prompt token whose state is still to be pooled; with no pooling there is none.
+  int32_t pool_from = kNothingToPool;
   int32_t num_in_flight = 0;  // steps submitted and not collected that include this sequence
   int32_t num_published = 0;  // leading blocks offered to the prefix cache
   bool admitted_once = false;
@@ -59,6 +61,7 @@ struct Sequence {
   std::vector<uint32_t> mask;
 
   static constexpr int32_t kSpanNotOpen = -1, kSpanDone = -2;
+  static constexpr int32_t kNothingToPool = INT32_MAX;
 
   int32_t slot = -1;         // sampler slot while running
   bool slot_loaded = false;  // a step has carried the sampler state of this sequence
@@ -99,6 +102,7 @@ struct SequenceGroup {
   BlockTable shared_prompt;
 
   std::vector<SampledToken> prompt_logprobs;
+  std::vector<double> pooled;      // states added up so far
   std::vector<TokenEvent> events;  // of this step
 };
 

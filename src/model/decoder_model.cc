@@ -57,6 +57,7 @@ class OpByOpModel final : public DecoderModel {
   }
   Status Reserve(const StepLimits& limits) override;
   Result<TensorView> Forward(const ModelInput& input, std::span<const KvLayerView> kv) override;
+  TensorView hidden() const override { return last_hidden_; }
   Result<TensorView> Logits(int64_t begin, int64_t count) override;
 
  private:

@@ -31,6 +31,10 @@ class DecoderModel {
   // rows: [rows, vocab_size] f32 in backend memory, valid until the next Forward or Logits. A
   // backend may round the number of rows up. `kv` has one view per layer.
   virtual Result<TensorView> Forward(const ModelInput& input, std::span<const KvLayerView> kv) = 0;
+  // What logits are computed from: the states of logit_rows after the final norm, [rows,
+  // hidden_size] in the backend's activation type, valid until the next Forward. A backend may
+  // round the number of rows up.
+  virtual TensorView hidden() const = 0;
   // Logits of logit_rows[begin, begin + count) of the last Forward; count <= max_logit_rows.
   // Scoring a long prompt asks for them piece by piece instead of holding them all.
   virtual Result<TensorView> Logits(int64_t begin, int64_t count) = 0;

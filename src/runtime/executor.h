@@ -12,6 +12,7 @@ namespace slipstream {
 // What the engine must know of the model and memory behind the executor.
 struct ExecutorInfo {
   int64_t vocab_size = 0;
+  int64_t hidden_size = 0;    // of a pooled state; 0: steps with pool_runs are not supported
   int64_t max_model_len = 0;  // tokens
   int64_t num_blocks = 0;     // KV blocks in the pool
   int block_size_tokens = 16;

@@ -28,6 +28,12 @@ struct SampleRow {
   int32_t mask = -1;    // >= 0: only what this mask of the step allows is sampled
 };
 
+// Tokens of one sequence whose final hidden states are added up.
+struct PoolRun {
+  int32_t row = 0;  // index into token_ids of the first
+  int32_t count = 0;
+};
+
 struct ForwardInput {
   uint64_t step = 0;
   // A negative id -1 - slot means: the token last sampled for that slot (still on the device).
@@ -40,6 +46,7 @@ struct ForwardInput {
   int32_t max_blocks = 0;
   std::vector<SamplerSlotUpdate> slot_updates;  // applied before anything is sampled
   std::vector<SampleRow> sample_rows;
+  std::vector<PoolRun> pool_runs;
   // Tokens that grammars allow: bit t % 32 of word t / 32 of a mask, base/token_constraint.h.
   std::vector<uint32_t> token_masks;  // [num_masks, TokenMaskWords(vocab_size)]
   int32_t num_masks = 0;
@@ -62,9 +69,16 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // best first; empty if unasked
 };
 
+// In double: float32 states nearly always add up exactly, so that the way a prompt was cut into
+// steps does not show in the sum.
+struct PooledStates {
+  std::vector<double> sum;  // [hidden_size]
+};
+
 struct StepOutput {
   uint64_t step = 0;
   std::vector<SampledToken> tokens;  // one per sample_row, in order
+  std::vector<PooledStates> pooled;  // one per pool_run, in order
 };
 
 }  // namespace slipstream

@@ -96,7 +96,9 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
       device_sampler != nullptr
           ? MakeDeviceStepSampler(*device_sampler, engine.max_num_seqs, config.vocab_size)
           : MakeHostStepSampler(*out->backend_, engine.max_num_seqs, config.vocab_size);
+  out->pool_ = std::make_unique<HiddenPool>(*out->backend_, config.hidden_size);
   out->info_ = {.vocab_size = config.vocab_size,
+                .hidden_size = config.hidden_size,
                 .max_model_len = budget.max_model_len,
                 .num_blocks = budget.num_blocks,
                 .block_size_tokens = engine.block_size_tokens,
@@ -204,6 +206,12 @@ Status ModelRunner::CheckInput(const ForwardInput& input) const {
                       std::to_string(input.num_masks));
     }
   }
+  for (const PoolRun& run : input.pool_runs) {
+    if (run.row < 0 || run.count < 1 || run.count > input.num_tokens() - run.row) {
+      return Internal("a pool run of " + std::to_string(run.count) + " tokens from " +
+                      std::to_string(run.row) + " on, of " + std::to_string(num_tokens));
+    }
+  }
   if (input.num_masks < 0 || input.num_masks > info_.max_num_seqs) {
     return Internal("step of " + std::to_string(input.num_masks) + " token masks");
   }
@@ -220,11 +228,23 @@ Status ModelRunner::CheckMasks(std::span<const uint32_t> masks, int num_masks) c
 void ModelRunner::CollectLogitRows(const ForwardInput& input) {
   logit_rows_.clear();
   for (const SampleRow& row : input.sample_rows) logit_rows_.push_back(row.row);
+  for (const PoolRun& run : input.pool_runs) {
+    for (int32_t i = 0; i < run.count; ++i) logit_rows_.push_back(run.row + i);
+  }
   std::sort(logit_rows_.begin(), logit_rows_.end());
   logit_rows_.erase(std::unique(logit_rows_.begin(), logit_rows_.end()), logit_rows_.end());
   for (size_t i = 0; i < logit_rows_.size(); ++i) {
     row_index_[logit_rows_[i]] = static_cast<int32_t>(i);
   }
+}
+
+Status ModelRunner::PoolAll(std::span<const PoolRun> runs, std::vector<PooledStates>* out) {
+  for (const PoolRun& run : runs) {
+    // Rows of a run lie side by side in the hidden states as they do in the step.
+    SLIP_RETURN_IF_ERROR(
+        pool_->AddUp(model_->hidden(), row_index_[run.row], run.count, &out->emplace_back().sum));
+  }
+  return {};
 }
 
 // `logits` holds the first rows; the rest is computed piece by piece, in order of sample_rows.
@@ -271,12 +291,14 @@ Status ModelRunner::Submit(const ForwardInput& input) {
                                   .slot_ids = input.slot_ids.data()},
                         .logit_rows = logit_rows_};
   SLIP_ASSIGN_OR_RETURN(const TensorView logits, model_->Forward(step, kv_->layers()));
+  std::vector<PooledStates> pooled;
+  SLIP_RETURN_IF_ERROR(PoolAll(input.pool_runs, &pooled));
   if (input.masks_follow) {
     unsampled_ = Unsampled{input.sample_rows, input.num_masks, logits};
   } else {
     SLIP_RETURN_IF_ERROR(SampleAll(input.sample_rows, input.token_masks, logits));
   }
-  in_flight_.push_back({input.step, !input.sample_rows.empty()});
+  in_flight_.push_back({input.step, !input.sample_rows.empty(), std::move(pooled)});
   return {};
 }
 
@@ -291,9 +313,9 @@ Status ModelRunner::SupplyMasks(std::span<const uint32_t> masks) {
 
 Result<StepOutput> ModelRunner::Collect() {
   if (in_flight_.empty()) return Internal("no step to collect");
-  const InFlight step = in_flight_.front();
+  InFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
-  StepOutput out{.step = step.step};
+  StepOutput out{.step = step.step, .tokens = {}, .pooled = std::move(step.pooled)};
   // A step that samples nothing still has to end before its input buffers are written again.
   if (!step.samples) {
     SLIP_RETURN_IF_ERROR(backend_->Synchronize());

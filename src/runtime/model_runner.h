@@ -15,6 +15,7 @@
 #include "config/engine_config.h"
 #include "model/decoder_model.h"
 #include "runtime/executor.h"
+#include "runtime/hidden_pool.h"
 #include "runtime/kv_cache.h"
 #include "runtime/step_sampler.h"
 
@@ -55,6 +56,7 @@ class ModelRunner {
   Status CheckSequence(const ForwardInput& input, int seq) const;
   void CollectLogitRows(const ForwardInput& input);
   Status CheckMasks(std::span<const uint32_t> masks, int num_masks) const;
+  Status PoolAll(std::span<const PoolRun> runs, std::vector<PooledStates>* out);
   Status SampleAll(std::span<const SampleRow> rows, std::span<const uint32_t> masks,
                    TensorView logits);
 
@@ -63,6 +65,7 @@ class ModelRunner {
   std::unique_ptr<DecoderModel> model_;
   std::unique_ptr<KvCache> kv_;
   std::unique_ptr<StepSampler> sampler_;
+  std::unique_ptr<HiddenPool> pool_;
   ExecutorInfo info_;
   int max_logit_rows_ = 0;
   std::vector<int32_t> token_ids_;    // with device slots resolved
@@ -72,6 +75,7 @@ class ModelRunner {
   struct InFlight {
     uint64_t step;
     bool samples;  // else nothing waits for the device
+    std::vector<PooledStates> pooled;
   };
   std::deque<InFlight> in_flight_;
   struct Unsampled {

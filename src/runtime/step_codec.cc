@@ -95,6 +95,14 @@ void Visit(A& a, SampleRow& r) {
   a(r.row), a(r.slot), a(r.target), a(r.mask);
 }
 template <typename A>
+void Visit(A& a, PoolRun& r) {
+  a(r.row), a(r.count);
+}
+template <typename A>
+void Visit(A& a, PooledStates& p) {
+  a.Vector(p.sum);
+}
+template <typename A>
 void Visit(A& a, std::pair<int32_t, float>& p) {
   a(p.first), a(p.second);
 }
@@ -125,17 +133,17 @@ void Visit(A& a, ForwardInput& f) {
   a.Vector(f.token_ids), a.Vector(f.positions), a.Vector(f.slot_ids), a.Vector(f.query_start);
   a.Vector(f.kv_len), a.Vector(f.block_tables);
   a(f.max_blocks);
-  a.Vector(f.slot_updates), a.Vector(f.sample_rows);
+  a.Vector(f.slot_updates), a.Vector(f.sample_rows), a.Vector(f.pool_runs);
   a.Vector(f.token_masks), a(f.num_masks);
 }
 template <typename A>
 void Visit(A& a, StepOutput& s) {
   a(s.step);
-  a.Vector(s.tokens);
+  a.Vector(s.tokens), a.Vector(s.pooled);
 }
 template <typename A>
 void Visit(A& a, ExecutorInfo& i) {
-  a(i.vocab_size), a(i.max_model_len), a(i.num_blocks), a(i.block_size_tokens);
+  a(i.vocab_size), a(i.hidden_size), a(i.max_model_len), a(i.num_blocks), a(i.block_size_tokens);
   a(i.max_num_seqs), a(i.max_batch_tokens);
   a.Vector(i.eos_token_ids);
 }
@@ -220,10 +228,14 @@ Status CheckForwardInput(const ForwardInput& f, const ExecutorInfo& info) {
       all(f.kv_len, in(0, max_kv + 1)) && all(f.block_tables, in(-1, info.num_blocks)) &&
       all(f.slot_updates,
           [&](const auto& u) { return u.slot >= 0 && u.slot < info.max_num_seqs; }) &&
-      all(f.sample_rows, [&](const SampleRow& r) {
-        return r.row >= 0 && r.row < static_cast<int64_t>(tokens) && r.slot >= 0 &&
-               r.slot < info.max_num_seqs && r.target < info.vocab_size && r.mask >= -1 &&
-               r.mask < f.num_masks;
+      all(f.sample_rows,
+          [&](const SampleRow& r) {
+            return r.row >= 0 && r.row < static_cast<int64_t>(tokens) && r.slot >= 0 &&
+                   r.slot < info.max_num_seqs && r.target < info.vocab_size && r.mask >= -1 &&
+                   r.mask < f.num_masks;
+          }) &&
+      all(f.pool_runs, [&](const PoolRun& r) {
+        return r.row >= 0 && r.count > 0 && r.count <= static_cast<int64_t>(tokens) - r.row;
       });
   if (!ranges) return InvalidArgument("a step from the leader does not fit this worker's model");
   return {};

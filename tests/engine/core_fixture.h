@@ -21,6 +21,7 @@ inline int64_t FakeNow() { return fake_now_us; }
 inline ExecutorInfo SmallInfo() {
   ExecutorInfo info;
   info.vocab_size = 100000;
+  info.hidden_size = 2;
   info.max_model_len = 200;
   info.num_blocks = 64;
   info.block_size_tokens = 4;

@@ -47,6 +47,9 @@ inline int32_t NextToken(uint64_t history, uint64_t seed, uint64_t index, int64_
   return -1;  // nothing may be sampled
 }
 
+// A token's hidden state is this and 1: sums of them are exact.
+inline double StateOf(uint64_t history) { return static_cast<double>(history % 1000); }
+
 inline float TokenScore(uint64_t history, int32_t token) {
   return -UniformAt(history, static_cast<uint64_t>(token));
 }
@@ -100,6 +103,7 @@ class FakeExecutor : public Executor {
     CheckShape(input);
     std::vector<uint64_t> history;
     StepOutput output = Execute(input, &history);
+    for (const PoolRun& run : input.pool_runs) output.pooled.push_back(Pool(run, input, history));
     if (input.masks_follow) {
       if (!device_->late_masks || done_.empty()) Bad("masks are late without need");
       unsampled_ = Unsampled{std::move(history), input.sample_rows, input.num_masks};
@@ -186,6 +190,17 @@ class FakeExecutor : public Executor {
                                       masked ? std::span(masks).subspan(row.mask * words, words)
                                              : std::span<const uint32_t>()));
     }
+  }
+
+  PooledStates Pool(const PoolRun& run, const ForwardInput& in,
+                    const std::vector<uint64_t>& history) {
+    if (run.count < 1 || run.row < 0 || run.row + run.count > in.num_tokens()) Bad("a pool run");
+    PooledStates pooled{std::vector<double>(2)};
+    for (int32_t i = run.row; i < run.row + run.count; ++i) {
+      pooled.sum[0] += StateOf(history[i]);
+      pooled.sum[1] += 1;
+    }
+    return pooled;
   }
 
   StepOutput Execute(const ForwardInput& in, std::vector<uint64_t>* rows_history) {

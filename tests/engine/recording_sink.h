@@ -16,6 +16,7 @@ struct ChoiceRecord {
   int num_terminal = 0;
   int32_t stop_token = -1;
   Error error;
+  std::vector<float> embedding;
 };
 
 class RecordingSink : public EventSink {
@@ -37,6 +38,7 @@ class RecordingSink : public EventSink {
       c.finish = e.finish;
       c.stop_token = e.stop_token;
       c.error = e.error;
+      c.embedding = e.embedding;
       ++num_finished_;
     }
   }

@@ -34,6 +34,10 @@ function(slip_archive_target name)
 endfunction()
 
 slip_archive_target(slip_grpc grpc++ protobuf)
+# Server reflection has no .pc file.
+find_library(SLIP_ARCHIVE_grpc_reflection NAMES libgrpc++_reflection.a REQUIRED)
+add_library(slip_grpc_reflection INTERFACE)
+target_link_libraries(slip_grpc_reflection INTERFACE ${SLIP_ARCHIVE_grpc_reflection} slip_grpc)
 slip_archive_target(slip_pcre2 libpcre2-8)
 target_compile_definitions(slip_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8 PCRE2_STATIC)
 

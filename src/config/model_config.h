@@ -50,6 +50,7 @@ struct ModelConfig {
   double query_pre_attn_scalar = 0.0;      // gemma: scale = 1 / sqrt(this); 0: head_dim
   double attn_logit_softcap = 0.0;         // gemma2; 0: none
   double final_logit_softcap = 0.0;        // gemma2; 0: none
+  std::string pooling;                     // of embeddings: last, mean; empty: the files name none
   bool norm_weight_plus_one = false;       // gemma safetensors: weight is stored minus one
   std::vector<int32_t> eos_token_ids;
   std::optional<int32_t> bos_token_id;

@@ -44,6 +44,8 @@ struct ServerConfig {
   // names are in server/parsing/output_forms.h.
   std::string tool_parser = "auto";
   std::string reasoning_parser = "auto";
+  // Of embeddings whose request names none: "last", "mean", or "auto": the model's own, else last.
+  std::string pooling = "auto";
   bool strict_fields = false;  // refuse requests with unknown fields instead of ignoring these
 
   std::vector<std::string> api_keys;  // empty: no key is asked for. /health, /metrics never ask

@@ -73,6 +73,9 @@ class ConfigReader {
     }
     SLIP_ASSIGN_OR_RETURN(const int64_t experts, file_.IntOr(Key("expert_count"), 0));
     if (experts > 0) return Unsupported(fmt::format("a mixture of {} experts", experts));
+    // 1: mean, 3: last token; others mean nothing to a decoder.
+    SLIP_ASSIGN_OR_RETURN(const int64_t pooling, file_.IntOr(Key("pooling_type"), 0));
+    if (pooling == 1 || pooling == 3) c_.pooling = pooling == 1 ? "mean" : "last";
     const GgufTensor* embedding = file_.FindTensor("token_embd.weight");
     if (embedding == nullptr || embedding->shape.size() != 2) {
       return DataLoss(

@@ -230,6 +230,20 @@ Status AddTokenIds(const JsonReader& json, ModelConfig* config) {
   return {};
 }
 
+// Sentence-transformers' description of what makes an embedding, if the folder has one. Kinds that
+// a decoder has no use for (cls, max) say nothing.
+Status ReadPooling(const std::filesystem::path& folder, ModelConfig* config) {
+  const std::string path = (folder / "1_Pooling" / "config.json").string();
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return {};
+  SLIP_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
+  const JsonReader reader(json, path);
+  SLIP_ASSIGN_OR_RETURN(const bool last, reader.Bool("pooling_mode_lasttoken", false));
+  SLIP_ASSIGN_OR_RETURN(const bool mean, reader.Bool("pooling_mode_mean_tokens", false));
+  if (last != mean) config->pooling = last ? "last" : "mean";
+  return {};
+}
+
 Result<ModelConfig> ReadDocument(const std::string& path) {
   SLIP_ASSIGN_OR_RETURN(const Json document, ReadJsonFile(path));
   const JsonReader top(document, path);
@@ -245,6 +259,7 @@ Result<ModelConfig> ReadDocument(const std::string& path) {
     SLIP_ASSIGN_OR_RETURN(const Json extra, ReadJsonFile(generation.string()));
     SLIP_RETURN_IF_ERROR(AddTokenIds(JsonReader(extra, generation.string()), &config));
   }
+  SLIP_RETURN_IF_ERROR(ReadPooling(std::filesystem::path(path).parent_path(), &config));
   SLIP_RETURN_IF_ERROR(CheckModelConfig(config, path));
   return config;
 }

@@ -102,12 +102,14 @@ Status ActiveGeneration::CheckRequest() const {
   if (request_.num_choices < 1 || request_.num_choices > kMaxChoices) {
     return InvalidArgument(fmt::format("n must be between 1 and {}", kMaxChoices), "n");
   }
-  if (request_.prompts.empty()) return InvalidArgument("prompt is empty", "prompt");
+  if (request_.prompts.empty()) {
+    return InvalidArgument(request_.prompt_field + " is empty", request_.prompt_field);
+  }
   const auto limit = static_cast<size_t>(service_.config_.max_queued_requests);
   if (request_.prompts.size() > limit) {
     return InvalidArgument(
         fmt::format("{} prompts in one request, the most is {}", request_.prompts.size(), limit),
-        "prompt");
+        request_.prompt_field);
   }
   return ValidateSamplingParams(request_.params, service_.engine_.info().vocab_size);
 }
@@ -183,7 +185,8 @@ Status ActiveGeneration::Prepare(const std::vector<std::shared_ptr<PromptSink>>&
 Status ActiveGeneration::PreparePrompt(size_t index) {
   Prompt& prompt = prompts_[index];
   auto& source = request_.prompts[index];
-  const char* field = std::holds_alternative<RenderChat>(source) ? "messages" : "prompt";
+  const bool is_chat = std::holds_alternative<RenderChat>(source);
+  const char* field = is_chat ? "messages" : request_.prompt_field.c_str();
   if (auto* text = std::get_if<std::string>(&source)) {
     SLIP_ASSIGN_OR_RETURN(prompt.ids, EncodePrompt(*text, request_.add_special_tokens, field));
     if (request_.echo) prompt.text = std::move(*text);
@@ -198,14 +201,14 @@ Status ActiveGeneration::PreparePrompt(size_t index) {
     for (const int32_t id : prompt.ids) {
       if (id < 0 || id >= vocab_size) {
         return InvalidArgument(
-            fmt::format("prompt has token id {}, the vocabulary ends at {}", id, vocab_size - 1),
-            "prompt");
+            fmt::format("{} has token id {}, the vocabulary ends at {}", field, id, vocab_size - 1),
+            field);
       }
     }
     if (request_.echo) prompt.text = Decode(service_.tokenizer_, prompt.ids);
   }
   source = std::string();  // a long conversation need not live as long as its answer
-  if (prompt.ids.empty()) return InvalidArgument("the prompt has no tokens", "prompt");
+  if (prompt.ids.empty()) return InvalidArgument("the prompt has no tokens", request_.prompt_field);
   prompt.num_tokens = static_cast<int64_t>(prompt.ids.size());
   SLIP_RETURN_IF_ERROR(FitContext(field, &prompt));
   if (service_.ReserveTokens(prompt.num_tokens)) {
@@ -268,6 +271,7 @@ Status ActiveGeneration::Submit(const std::vector<std::shared_ptr<PromptSink>>& 
     request.constraint_after = prompt.constraint_after;
     request.params = prompt.params;
     request.num_choices = request_.num_choices;
+    request.pooling = request_.pooling;
     request.priority = request_.priority;
     request.cache_salt = request_.cache_salt;
     if (deadline_us_ != 0) request.deadline_us = deadline_us_;

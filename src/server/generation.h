@@ -44,6 +44,9 @@ struct GenerateRequest {
   bool add_special_tokens = true;      // to text prompts; rendered chats carry their own
   bool echo = false;                   // the prompt's text and logprobs belong to the answer
   bool return_prompt_ids = false;      // in ChoiceDelta::prompt_ids, as with echo
+  // Not kNone: nothing is generated (max_tokens 0, one choice); ChoiceDelta::embedding comes back.
+  Pooling pooling = Pooling::kNone;
+  std::string prompt_field = "prompt";  // what errors call the prompts
   int priority = 0;
   std::string cache_salt;
   std::optional<GrammarSource> grammar;   // the answer must follow it
@@ -66,9 +69,10 @@ struct ChoiceDelta {
   std::string_view prompt_text;
   const std::vector<int32_t>* prompt_ids = nullptr;
   const std::vector<SampledToken>* prompt_logprobs = nullptr;
-  FinishReason finish = FinishReason::kNone;  // kStop, kLength: the choice's last delta
-  const std::string* stop_string = nullptr;   // kStop by a stop string
-  int32_t stop_token = -1;                    // kStop by a token
+  const std::vector<float>* embedding = nullptr;  // with pooling, in the prompt's only delta
+  FinishReason finish = FinishReason::kNone;      // kStop, kLength: the choice's last delta
+  const std::string* stop_string = nullptr;       // kStop by a stop string
+  int32_t stop_token = -1;                        // kStop by a token
 };
 
 class GenerationObserver {

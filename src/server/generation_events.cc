@@ -68,6 +68,7 @@ void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
     delta.prompt_ids = &prompt.ids;
     delta.prompt_logprobs = &prompt.logprobs;
   }
+  if (request_.pooling != Pooling::kNone) delta.embedding = &event.embedding;
   delta.finish = stopped ? FinishReason::kStop : event.finish;
   delta.stop_string = stopped ? &request_.stop[*stopped] : nullptr;
   if (!stopped && event.finish == FinishReason::kStop) delta.stop_token = event.stop_token;

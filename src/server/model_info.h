@@ -13,6 +13,7 @@ struct ModelInfo {
   int64_t created = 0;               // Unix seconds
   int64_t max_model_len = 0;         // tokens of prompt plus answer
   std::string root;                  // where it was loaded from; shown in /v1/models
+  std::string pooling;               // of embeddings: "last" or "mean"; empty: its files name none
 };
 
 }  // namespace slipstream

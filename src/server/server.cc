@@ -39,6 +39,7 @@ class ServerImpl final : public Server {
     Router router;
     AddChatRoutes(*service_, &router);
     AddCompletionRoutes(*service_, &router);
+    AddEmbeddingRoutes(*service_, &router);
     AddResponsesRoutes(*service_, &router);
     AddMessagesRoutes(*service_, &router);
     AddModelRoutes(*service_, &router);

@@ -99,6 +99,13 @@ std::vector<Option> ServeOptionTable(State* s) {
        0,
        0,
        {std::begin(kReasoningParsers), std::end(kReasoningParsers)}},
+      {"server",
+       "pooling",
+       "Which states make an embedding (auto: as the model's files say, else the last token's)",
+       &c.pooling,
+       0,
+       0,
+       {"auto", "last", "mean"}},
       {"server", "strict_fields", "Refuse requests with unknown fields", &c.strict_fields},
       {"server", "model_name", "Name clients use (empty: the file's)", &s->model_name},
       {"server", "chat_template_file", "Jinja file instead of the model's template",
@@ -239,6 +246,7 @@ Status RunServe(State& s) {
   model.created = std::time(nullptr);
   model.max_model_len = info.max_model_len;
   model.root = s.model.path;
+  model.pooling = checkpoint->config().pooling;
   auto server = Server::Start(s.server, model, text.tokenizer, text.chat_template, *engine);
   if (!server) {
     engine->Stop(NowUs());

@@ -48,6 +48,12 @@ TEST(GgufCheckpoint, LlamaConfig) {
   EXPECT_EQ(c->bos_token_id, 1);
 }
 
+TEST(GgufCheckpoint, PoolingType) {
+  EXPECT_EQ(ConfigOf(SmallGguf("llama"))->pooling, "");
+  EXPECT_EQ(ConfigOf(SmallGguf("llama").U32("llama.pooling_type", 1))->pooling, "mean");
+  EXPECT_EQ(ConfigOf(SmallGguf("llama").U32("llama.pooling_type", 3))->pooling, "last");
+}
+
 TEST(GgufCheckpoint, QwenIsNotInterleavedAndHasBias) {
   const auto c = ConfigOf(
       SmallGguf("qwen2").Floats("blk.0.attn_q.bias", {8}, 0).Floats("output.weight", {8, 6}, 0));

@@ -171,6 +171,21 @@ TEST(HfConfig, GenerationConfigAddsEos) {
   EXPECT_THAT(ReadHfConfig(path).error().message, HasSubstr("generation_config.json"));
 }
 
+TEST(HfConfig, PoolingOfSentenceTransformers) {
+  const TempDir dir;
+  const std::string path = dir.Write("config.json", SmallLlamaConfig());
+  EXPECT_EQ(ReadHfConfig(path)->pooling, "");
+  std::filesystem::create_directory(dir.File("1_Pooling"));
+  dir.Write("1_Pooling/config.json", R"({"pooling_mode_lasttoken": true})");
+  EXPECT_EQ(ReadHfConfig(path)->pooling, "last");
+  dir.Write("1_Pooling/config.json", R"({"pooling_mode_mean_tokens": true})");
+  EXPECT_EQ(ReadHfConfig(path)->pooling, "mean");
+  dir.Write("1_Pooling/config.json", R"({"pooling_mode_cls_token": true})");
+  EXPECT_EQ(ReadHfConfig(path)->pooling, "");
+  dir.Write("1_Pooling/config.json", "[");
+  EXPECT_THAT(ReadHfConfig(path).error().message, HasSubstr("1_Pooling/config.json"));
+}
+
 TEST(HfConfig, BadFilesAreNamedWithTheReason) {
   const struct {
     std::string text;

@@ -48,6 +48,15 @@ struct FakeModel {
   bool held = false;
 };
 
+// The hidden state of a token, whatever comes before it.
+inline std::vector<double> StateOf(int32_t token, int64_t hidden_size) {
+  std::vector<double> state;
+  for (int64_t d = 0; d < hidden_size; ++d) {
+    state.push_back(static_cast<double>((token + 3 * d) % 11) - 5);
+  }
+  return state;
+}
+
 class ScriptExecutor final : public Executor {
  public:
   ScriptExecutor(ExecutorInfo info, std::shared_ptr<FakeModel> model)
@@ -67,6 +76,14 @@ class ScriptExecutor final : public Executor {
     output.step = input.step;
     for (const SampleRow& row : input.sample_rows) {
       output.tokens.push_back(Sample(row, input.token_masks));
+    }
+    for (const PoolRun& run : input.pool_runs) {
+      PooledStates& pooled = output.pooled.emplace_back();
+      pooled.sum.resize(info_.hidden_size);
+      for (int32_t i = run.row; i < run.row + run.count; ++i) {
+        const std::vector<double> state = StateOf(input.token_ids[i], info_.hidden_size);
+        for (size_t d = 0; d < state.size(); ++d) pooled.sum[d] += state[d];
+      }
     }
     pending_.push_back(std::move(output));
     return {};

@@ -26,6 +26,7 @@ using nlohmann::json;
 class Wire : public ::testing::Test {
  protected:
   static constexpr int kMaxModelLen = 512;
+  static constexpr int kHiddenSize = 8;
 
   Wire() {
     tokenizer_ = std::make_shared<TinyTokenizer>();
@@ -54,6 +55,7 @@ class Wire : public ::testing::Test {
   void StartServer() {
     ExecutorInfo info;
     info.vocab_size = tokenizer_->vocab_size();
+    info.hidden_size = kHiddenSize;
     info.max_model_len = kMaxModelLen;
     info.num_blocks = kNumBlocks;
     info.block_size_tokens = 16;

@@ -117,6 +117,17 @@ void ReadChoices(FieldReader& reader, GenerateRequest* request) {
 
 }  // namespace
 
+void ReadScheduling(FieldReader& reader, GenerateRequest* request) {
+  if (auto v = reader.Integer("priority", -1'000'000'000, 1'000'000'000)) {
+    request->priority = static_cast<int>(*v);
+  }
+  if (auto v = reader.Number("timeout_seconds", 0, 86400)) {
+    if (!(*v > 0)) reader.Reject("timeout_seconds", "must be over 0");
+    request->max_seconds = *v;
+  }
+  request->cache_salt = reader.String("cache_salt").value_or("");
+}
+
 void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateRequest* request,
                       ResponseOptions* options) {
   options->model = reader.String("model").value_or(model.name);
@@ -127,14 +138,7 @@ void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateReque
   ReadLogitBias(reader, &request->params);
   ReadStops(reader, request);
   if (auto v = reader.Bool("skip_special_tokens")) request->skip_special_tokens = *v;
-  if (auto v = reader.Integer("priority", -1'000'000'000, 1'000'000'000)) {
-    request->priority = static_cast<int>(*v);
-  }
-  if (auto v = reader.Number("timeout_seconds", 0, 86400)) {
-    if (!(*v > 0)) reader.Reject("timeout_seconds", "must be over 0");
-    request->max_seconds = *v;
-  }
-  request->cache_salt = reader.String("cache_salt").value_or("");
+  ReadScheduling(reader, request);
   options->return_token_ids = reader.Bool("return_token_ids").value_or(false);
   request->return_prompt_ids = options->return_token_ids;
   request->grammar = ReadStructuredOutput(reader);

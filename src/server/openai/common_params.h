@@ -29,6 +29,9 @@ struct ResponseOptions {
 void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateRequest* request,
                       ResponseOptions* options);
 
+// Reads priority, timeout_seconds and cache_salt; ReadCommonFields does too.
+void ReadScheduling(FieldReader& reader, GenerateRequest* request);
+
 // kNotFound when the server does not serve the name.
 Status CheckModel(const Service& service, const std::string& name);
 

@@ -10,6 +10,7 @@
 #include "server/json_text.h"
 #include "server/openai/common_params.h"
 #include "server/openai/logprobs.h"
+#include "server/openai/prompt_input.h"
 #include "server/openai/responder.h"
 #include "server/openai/routes.h"
 
@@ -145,47 +146,6 @@ class CompletionResponder final : public Responder {
   std::vector<Choice> choices_;
 };
 
-// Token ids of one prompt, or an error in the reader.
-std::vector<int32_t> ReadIds(FieldReader& reader, const Json& list) {
-  std::vector<int32_t> ids;
-  ids.reserve(list.size());
-  for (const Json& id : list) {
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
-        id.get<int64_t>() > std::numeric_limits<int32_t>::max()) {
-      reader.Reject("prompt", "must hold token ids, not " + Shown(id));
-      return ids;
-    }
-    ids.push_back(id.get<int32_t>());
-  }
-  return ids;
-}
-
-void ReadPrompts(FieldReader& reader, GenerateRequest* request) {
-  constexpr const char* kWanted =
-      "must be a string, an array of strings, an array of token ids or an array of these";
-  const Json* prompt = reader.Any("prompt");
-  if (prompt == nullptr) return reader.Reject("prompt", "is required");
-  if (prompt->is_string()) {
-    request->prompts.emplace_back(prompt->get<std::string>());
-    return;
-  }
-  if (!prompt->is_array()) return reader.Reject("prompt", kWanted);
-  if (prompt->empty()) return reader.Reject("prompt", "is empty");
-  if (prompt->front().is_number()) {
-    request->prompts.emplace_back(ReadIds(reader, *prompt));
-    return;
-  }
-  for (const Json& item : *prompt) {
-    if (item.is_string()) {
-      request->prompts.emplace_back(item.get<std::string>());
-    } else if (item.is_array()) {
-      request->prompts.emplace_back(ReadIds(reader, item));
-    } else {
-      return reader.Reject("prompt", kWanted);
-    }
-  }
-}
-
 struct ParsedCompletion {
   GenerateRequest request;
   ResponseOptions options;
@@ -199,13 +159,7 @@ Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpReque
   SamplingParams& params = request.params;
   FieldReader reader(body, "");
   ReadCommonFields(reader, service.model(), &request, &parsed.options);
-  ReadPrompts(reader, &request);
-  // Before anything is allocated per prompt and choice.
-  const auto most = static_cast<size_t>(service.config().max_queued_requests);
-  if (request.prompts.size() > most) {
-    reader.Reject("prompt",
-                  fmt::format("has {} prompts, the most is {}", request.prompts.size(), most));
-  }
+  ReadPrompts(reader, "prompt", service.config().max_queued_requests, &request);
   constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
   params.max_tokens =
       static_cast<int>(reader.Integer("max_tokens", 0, kMaxTokens).value_or(kDefaultMaxTokens));

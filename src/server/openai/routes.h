@@ -11,6 +11,7 @@ namespace slipstream {
 
 void AddChatRoutes(Service& service, Router* router);        // POST /v1/chat/completions
 void AddCompletionRoutes(Service& service, Router* router);  // POST /v1/completions
+void AddEmbeddingRoutes(Service& service, Router* router);   // POST /v1/embeddings
 void AddModelRoutes(Service& service, Router* router);       // GET /v1/models, /v1/models/{id}
 void AddResponsesRoutes(Service& service, Router* router);   // /v1/responses
 void AddTokenizeRoutes(Service& service, Router* router);    // POST /tokenize, /detokenize

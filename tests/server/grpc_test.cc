@@ -230,6 +230,69 @@ TEST_F(Grpc, ProbesHearOfALostEngine) {
   EXPECT_EQ(Generate(Text("x")).status.error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
+TEST_F(Grpc, LoadTellsWhatWaits) {
+  SayForever("abc");
+  Connect();
+  const auto load = [&] {
+    grpc::ClientContext context;
+    v1::GetLoadResponse response;
+    EXPECT_TRUE(stub_->GetLoad(&context, {}, &response).ok());
+    return response;
+  };
+  EXPECT_EQ(load().kv_blocks_total(), kNumBlocks);
+  EXPECT_EQ(load().open_requests(), 0);
+  model_->Hold();
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, Text("x"));
+  EXPECT_TRUE(Eventually([&] { return load().open_requests() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return load().queued_tokens() == 2; }));
+  EXPECT_EQ(load().queued_requests(), 1);
+  model_->Release();
+  v1::GenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  EXPECT_EQ(load().queued_requests(), 0);
+  context.TryCancel();
+  while (reader->Read(&message)) {
+  }
+  EXPECT_FALSE(reader->Finish().ok());
+  EXPECT_TRUE(Eventually([&] { return load().open_requests() == 0; }));
+  server_->BeginDrain(10);
+  EXPECT_TRUE(load().draining());
+}
+
+// grpc.reflection.v1alpha: field 7 of the request asks for all services, field 6 of the answer
+// lists them by name.
+TEST_F(Grpc, ReflectionListsTheServices) {
+  config_.api_keys = {"secret"};
+  Connect();
+  const std::string bytes("\x3a\x01*", 3);
+  const grpc::Slice slice(bytes);
+  const grpc::ByteBuffer request(&slice, 1);
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  auto call = stub.PrepareCall(
+      &context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  call->StartCall(this);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  call->Write(request, this);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  grpc::ByteBuffer answer;
+  call->Read(&answer, this);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  grpc::Slice got;
+  ASSERT_TRUE(answer.DumpToSingleSlice(&got).ok());
+  const std::string text(got.begin(), got.end());
+  EXPECT_NE(text.find(v1::Inference::service_full_name()), std::string::npos);
+  EXPECT_NE(text.find("grpc.health.v1.Health"), std::string::npos);
+  context.TryCancel();
+  grpc::Status status;
+  call->Finish(&status, this);
+  queue.Next(&tag, &ok);
+}
+
 TEST_F(Grpc, PortInUseIsAClearError) {
   Connect();
   ServerConfig config = config_;

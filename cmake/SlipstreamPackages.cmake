@@ -108,7 +108,8 @@ target_include_directories(xgrammar SYSTEM PUBLIC ${XGRAMMAR_SOURCE}/include
 target_include_directories(xgrammar PRIVATE ${XGRAMMAR_SOURCE}/cpp)
 target_compile_definitions(xgrammar PRIVATE XGRAMMAR_ENABLE_CPPTRACE=0
   XGRAMMAR_ENABLE_INTERNAL_CHECK=0 XGRAMMAR_LOG_CUSTOMIZE=1)
-target_compile_options(xgrammar PRIVATE -w)
+# Escapes with many hexadecimal digits overflow in it, and come out as characters there are not.
+target_compile_options(xgrammar PRIVATE -w -fwrapv)
 if(CMAKE_CXX_COMPILER_ID STREQUAL Clang)
   # Its variants of types that are declared only later: clang refuses them in C++20.
   set_target_properties(xgrammar PROPERTIES CXX_STANDARD 17)

@@ -126,6 +126,7 @@ class ApiHarness {
     AddResponsesRoutes(*service_, &router_);
     AddMessagesRoutes(*service_, &router_);
     AddTokenizeRoutes(*service_, &router_);
+    AddEmbeddingRoutes(*service_, &router_);
   }
 
   // Nothing for a path that takes no POST.
@@ -158,6 +159,7 @@ class ApiHarness {
     };
     ExecutorInfo info;
     info.vocab_size = tokenizer_->vocab_size();
+    info.hidden_size = 8;
     info.max_model_len = kMaxModelLen;
     info.num_blocks = 2048;
     info.max_num_seqs = 64;

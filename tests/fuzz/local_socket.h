@@ -58,7 +58,8 @@ inline std::string ReadAll(int fd, bool* reset) {
   while (true) {
     const ssize_t n = recv(fd, chunk, sizeof chunk, 0);
     *reset = n < 0;
-    Require(n >= 0 || errno == ECONNRESET, "the server closes what it will not answer");
+    Require(n >= 0 || errno == ECONNRESET || errno == EPIPE,
+            "the server closes what it will not answer");
     if (n <= 0) return all;
     all.append(chunk, static_cast<size_t>(n));
   }

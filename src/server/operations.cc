@@ -4,6 +4,7 @@
 
 #include "server/http/http_errors.h"
 #include "server/metrics_text.h"
+#include "server/openapi_text.h"
 
 namespace slipstream {
 namespace {
@@ -46,6 +47,7 @@ void AddOperationRoutes(Service& service, Router* router) {
                                  .keys = service.keys()->accounts()};
     return Text(RenderMetrics(sources), "text/plain; version=0.0.4; charset=utf-8");
   });
+  Add(router, "/openapi.json", [] { return Text(std::string(kOpenApiText), "application/json"); });
   Add(router, "/version",
       [] { return Text("{\"version\":\"" SLIPSTREAM_VERSION "\"}", "application/json"); });
 }

@@ -1,5 +1,5 @@
-// The endpoints of those who run the server: /health, /ready, /metrics, /version. They never ask
-// for a key.
+// The endpoints of those who run the server: /health, /ready, /metrics, /version, and what the API
+// is, /openapi.json. They never ask for a key.
 #pragma once
 
 #include "server/http/router.h"

@@ -8,12 +8,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/anthropic/messages.h"
+#include "server/all_routes.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/listener.h"
-#include "server/openai/routes.h"
-#include "server/operations.h"
-#include "server/page/page.h"
 #include "server/parsing/output_forms.h"
 #include "server/service.h"
 
@@ -37,15 +34,7 @@ class ServerImpl final : public Server {
 
   Status Start() {
     Router router;
-    AddChatRoutes(*service_, &router);
-    AddCompletionRoutes(*service_, &router);
-    AddEmbeddingRoutes(*service_, &router);
-    AddResponsesRoutes(*service_, &router);
-    AddMessagesRoutes(*service_, &router);
-    AddModelRoutes(*service_, &router);
-    AddTokenizeRoutes(*service_, &router);
-    AddOperationRoutes(*service_, &router);
-    if (service_->config().page) AddPageRoute(&router);
+    AddAllRoutes(*service_, &router);
     SLIP_ASSIGN_OR_RETURN(listener_, HttpListener::Start(service_->config(), std::move(router),
                                                          service_->metrics(), service_->keys()));
     if (service_->config().grpc_port == 0) return {};

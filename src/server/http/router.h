@@ -21,6 +21,8 @@ class Router {
  public:
   void Add(Route route) { routes_.push_back(std::move(route)); }
 
+  const std::vector<Route>& routes() const { return routes_; }
+
   struct Match {
     const Route* route = nullptr;  // null: see below
     std::string allow;             // not empty: the path exists with these methods only

@@ -52,6 +52,9 @@ Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRe
   SLIP_RETURN_IF_ERROR(reader.status());
   if (model) SLIP_RETURN_IF_ERROR(CheckModel(service, *model));
   ChatInput chat;
+  if (is_chat && prompt) {
+    return InvalidArgument("prompt and messages exclude each other", "prompt");
+  }
   if (is_chat) {
     SLIP_ASSIGN_OR_RETURN(chat, ReadChatInput(reader));
   } else if (!prompt) {

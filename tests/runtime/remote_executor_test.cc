@@ -33,6 +33,7 @@ ForwardInput SampleInput() {
                      .output_ids = {},
                      .stop_ids = {2}}};
   f.sample_rows = {{.row = 2, .slot = 0, .mask = 1}, {.row = 3, .slot = 1, .target = 8}};
+  f.pool_runs = {{.row = 1, .count = 2}};
   f.num_masks = 2;
   f.token_masks = {1, 2, 3, 4, 5, 6, 7, 8};  // 4 words for 100 tokens
   return f;
@@ -40,6 +41,7 @@ ForwardInput SampleInput() {
 
 ExecutorInfo SampleInfo() {
   return {.vocab_size = 100,
+          .hidden_size = 2,
           .max_model_len = 32,
           .num_blocks = 4,
           .block_size_tokens = 16,
@@ -64,6 +66,9 @@ class SumExecutor : public Executor {
     for (const int32_t id : input_.token_ids) token.token += id;
     token.top = {{1, -0.5f}};
     out.tokens = {token};
+    for (const PoolRun& run : input_.pool_runs) {
+      out.pooled.push_back({{static_cast<double>(run.row), run.count + 0.25}});
+    }
     return out;
   }
 
@@ -82,6 +87,7 @@ TEST(StepCodec, RoundTripKeepsEveryField) {
             SampleInput().slot_updates[0].params->logit_bias);
   EXPECT_EQ(back->sample_rows[1].target, 8);
   EXPECT_EQ(back->sample_rows[0].mask, 1);
+  EXPECT_EQ(back->pool_runs[0].count, 2);
   EXPECT_EQ(back->token_masks, SampleInput().token_masks);
 }
 
@@ -118,6 +124,9 @@ TEST(CheckForwardInput, RefusesWhatDoesNotFit) {
   expect_refused([](ForwardInput& f) { f.sample_rows[0].mask = -2; });
   expect_refused([](ForwardInput& f) { f.token_masks.pop_back(); });
   expect_refused([](ForwardInput& f) { f.num_masks = 1; });
+  expect_refused([](ForwardInput& f) { f.pool_runs[0].row = -1; });
+  expect_refused([](ForwardInput& f) { f.pool_runs[0].count = 0; });
+  expect_refused([](ForwardInput& f) { f.pool_runs[0].count = 4; });
   expect_refused([](ForwardInput& f) { f.num_masks = -1; });
   expect_refused([](ForwardInput& f) { f.num_masks = 5, f.token_masks.resize(20); });
 }
@@ -135,6 +144,7 @@ TEST(RemoteExecutor, RunsStepsAndCarriesStepErrors) {
     auto remote = ConnectRemoteExecutor(address, 5, 60);
     ASSERT_TRUE(remote) << remote.error().message;
     EXPECT_EQ((*remote)->info().eos_token_ids, SampleInfo().eos_token_ids);
+    EXPECT_EQ((*remote)->info().hidden_size, 2);
     for (const uint64_t step : {42, 13, 14}) {
       ForwardInput input = SampleInput();
       input.step = step;
@@ -142,6 +152,7 @@ TEST(RemoteExecutor, RunsStepsAndCarriesStepErrors) {
       const auto out = (*remote)->Collect();
       ASSERT_EQ(out.has_value(), step != 13);
       if (out) EXPECT_EQ(out->tokens[0].token, 19);
+      if (out) EXPECT_EQ(out->pooled[0].sum, (std::vector<double>{1, 2.25}));
       if (!out) EXPECT_EQ(out.error().message, "step 13 fails");
       EXPECT_FALSE((*remote)->fatal());
     }

@@ -12,7 +12,8 @@ constexpr int kMaxNesting = 128;
 
 // Brackets that are open at once, outside of JSON strings for schemas.
 int NestingOf(const GrammarSource& source) {
-  const bool json = source.kind == GrammarKind::kJsonSchema || source.kind == GrammarKind::kChoice;
+  const bool json = source.kind == GrammarKind::kJsonSchema ||
+                    source.kind == GrammarKind::kChoice || source.kind == GrammarKind::kTags;
   int depth = 0, most = 0;
   bool in_string = false;
   for (size_t i = 0; i < source.text.size(); ++i) {

@@ -12,6 +12,8 @@ enum class GrammarKind : uint8_t {
   kRegex,       // all of the text matches
   kChoice,      // one of the strings of the JSON array in `text`
   kEbnf,        // GBNF: rules `name ::= ...`, the text is `root`
+  kTags,        // texts and schemas put together, as the JSON of xgrammar's structural tags; not
+                // for clients, since its tokens and triggers are ours
 };
 
 struct GrammarSource {

@@ -200,6 +200,8 @@ class Engine final : public XGrammarEngine {
         return compiler_.CompileRegex(source.text);
       case GrammarKind::kEbnf:
         return compiler_.CompileGrammar(source.text);
+      case GrammarKind::kTags:
+        return compiler_.CompileStructuralTag(source.text);
       case GrammarKind::kChoice:
         break;
     }

@@ -147,7 +147,7 @@ TEST(OutputForms, OpeningsAreWhatParsersRead) {
   for (const ToolForm form :
        {ToolForm::kHermes, ToolForm::kLlama, ToolForm::kMistral, ToolForm::kMistralArgs,
         ToolForm::kDeepseek, ToolForm::kDeepseekBare}) {
-    const Parsed named = Parse(Forms(form), OpeningOfCall(form, "f") + "\"a\": 1}");
+    const Parsed named = Parse(Forms(form), OpeningOfCall(form, "f") + "{\"a\": 1}");
     ExpectCalls(named, {{"f", "{\"a\": 1}"}});
     const std::string full = OpeningOfCall(form, "f"), any = OpeningOfCall(form, "");
     EXPECT_TRUE(full.starts_with(any)) << full << "\n" << any;

@@ -1,5 +1,6 @@
 // Structured output over real sockets, from a model that wants to break every grammar.
 #include <atomic>
+#include <map>
 #include <regex>
 #include <thread>
 
@@ -76,6 +77,149 @@ TEST_F(WireGrammar, EveryAnswerOf500RequestsFitsItsSchema) {
   EXPECT_EQ(failed, 0);
   EXPECT_GT(finished, kThreads * kEach * 9 / 10);
   EXPECT_TRUE(BlocksComeBack());
+}
+
+// The markers by which the template shows the form; [TOOL_CALLS] is a token of the vocabulary.
+constexpr const char* kToolForms[] = {"<tool_call>",
+                                      "<|python_tag|>",
+                                      "[TOOL_CALLS]",
+                                      "[TOOL_CALLS] [ARGS]",
+                                      "<｜tool▁call▁begin｜> ```json",
+                                      "<｜tool▁call▁begin｜>"};
+
+TEST_F(WireGrammar, EveryForcedCallFitsTheSchemaOfItsTool) {
+  for (const char* form : kToolForms) {
+    SCOPED_TRACE(form);
+    template_source_ =
+        std::string("{{ messages[0].content }}{{ tools | length }}{# ") + form + " #}";
+    StopServer();
+    Rebel();
+    StartServer();
+    int whole = 0;
+    for (int i = 0; i < 60; ++i) {
+      SchemaMaker maker(static_cast<uint64_t>(i));
+      std::map<std::string, json> schemas;
+      json tools = json::array();
+      for (const char* name : {"look_up", "say \"x\"", "z"}) {
+        if (std::string(name).find(' ') != std::string::npos && form[0] != '<') continue;
+        schemas[name] = maker.Object();
+        tools.push_back(
+            {{"type", "function"}, {"function", {{"name", name}, {"parameters", schemas[name]}}}});
+      }
+      json choice = "required";
+      if (i % 3 == 0) choice = {{"type", "function"}, {"function", {{"name", "z"}}}};
+      const bool parallel = i % 2 == 0, stream = i % 4 < 2;
+      const WireResponse r = Chat(ChatBody({{"tools", tools},
+                                            {"tool_choice", choice},
+                                            {"parallel_tool_calls", parallel},
+                                            {"seed", i},
+                                            {"stream", stream}}));
+      ASSERT_EQ(r.status, 200) << r.body;
+      json calls;
+      std::string finish;
+      if (stream) {
+        const JoinedChat joined = JoinChat(Events(r.body));
+        calls = joined.calls, finish = joined.finish;
+      } else {
+        const json answer = r.json()["choices"][0];
+        calls = answer["message"]["tool_calls"], finish = answer["finish_reason"];
+      }
+      if (finish == "length") continue;  // the rebel talked till the context was full
+      ++whole;
+      EXPECT_EQ(finish, choice.is_object() ? "stop" : "tool_calls");
+      ASSERT_GE(calls.size(), 1u) << r.body;
+      if (!parallel || choice.is_object()) EXPECT_EQ(calls.size(), 1u);
+      for (const json& call : calls) {
+        const std::string name = call["function"]["name"];
+        if (choice.is_object()) EXPECT_EQ(name, "z");
+        ASSERT_TRUE(schemas.contains(name)) << name;
+        const json value =
+            json::parse(call["function"]["arguments"].get<std::string>(), nullptr, false);
+        EXPECT_TRUE(!value.is_discarded() && Fits(value, schemas[name])) << call << "\n"
+                                                                         << schemas[name];
+      }
+    }
+    EXPECT_GT(whole, 30);
+    EXPECT_TRUE(BlocksComeBack());
+  }
+}
+
+TEST_F(WireGrammar, ForcedCallsInXmlFitTheSchemaOfTheirTool) {
+  template_source_ = "{{ messages[0].content }}{{ tools | length }}{# <tool_call><function= #}";
+  // Any token, or for a while what ends a text: that takes a whole word here.
+  const auto num_tokens = static_cast<uint64_t>(tokenizer_->vocab_size());
+  model_->script = [num_tokens](uint64_t seed, int index) {
+    constexpr std::string_view kEnd = "\n</parameter>";
+    const size_t at = static_cast<size_t>(index) % kEnd.size();
+    const uint64_t block = MixBits(seed * 1000003 + static_cast<uint64_t>(index) / kEnd.size());
+    if (block % 2 == 0) return static_cast<int32_t>(static_cast<unsigned char>(kEnd[at]));
+    return static_cast<int32_t>(MixBits(block + at) % num_tokens);
+  };
+  StartServer();
+  const json schema = {{"type", "object"},
+                       {"properties",
+                        {{"text", {{"type", "string"}}},
+                         {"number", {{"type", "integer"}}},
+                         {"flag", {{"type", "boolean"}}}}},
+                       {"required", {"number", "flag"}},
+                       {"additionalProperties", false}};
+  const json tools = {
+      {{"type", "function"}, {"function", {{"name", "f"}, {"parameters", schema}}}}};
+  int whole = 0;
+  for (int i = 0; i < 30; ++i) {
+    const json choice = Chat(ChatBody({{"tools", tools},
+                                       {"tool_choice", "required"},
+                                       {"parallel_tool_calls", false},
+                                       {"seed", i}}))
+                            .json()["choices"][0];
+    if (choice["finish_reason"] == "length") continue;
+    ++whole;
+    const json call = choice["message"]["tool_calls"][0]["function"];
+    const json value = json::parse(call["arguments"].get<std::string>(), nullptr, false);
+    EXPECT_TRUE(Fits(value, schema)) << call;
+  }
+  EXPECT_GT(whole, 15);
+}
+
+// With a strict tool the model may still say what it likes, but not call as it likes.
+TEST_F(WireGrammar, StrictToolsConstrainTheCallsOfAuto) {
+  template_source_ = "{{ messages[0].content }}{{ tools | length }}{# <tool_call> #}";
+  const json schema = {{"type", "object"},
+                       {"properties", {{"n", {{"type", "integer"}}}}},
+                       {"required", {"n"}},
+                       {"additionalProperties", false}};
+  json tools = {{{"type", "function"},
+                 {"function", {{"name", "f"}, {"strict", true}, {"parameters", schema}}}}};
+  Say("I call <tool_call>\n{\"name\": \"wrong\", \"arguments\": {\"text\": 7}}\n</tool_call>");
+  StartServer();
+  json body = ChatBody({{"tools", tools}});
+  const json message = Chat(body).json()["choices"][0]["message"];
+  EXPECT_EQ(message["content"], "I call");
+  ASSERT_EQ(message["tool_calls"].size(), 1u) << message;
+  const json call = message["tool_calls"][0]["function"];
+  EXPECT_EQ(call["name"], "f");
+  EXPECT_TRUE(Fits(json::parse(call["arguments"].get<std::string>()), schema)) << call;
+  Say("No call.");
+  EXPECT_EQ(Chat(body).json()["choices"][0]["message"]["content"], "No call.");
+  // Without the word the model is free.
+  Say("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"text\": 7}}\n</tool_call>");
+  tools[0]["function"].erase("strict");
+  body["tools"] = tools;
+  EXPECT_EQ(Chat(body).json()["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"],
+            "{\"text\": 7}");
+}
+
+TEST_F(WireGrammar, ASchemaOfAForcedToolThatCannotBeHadIsA400) {
+  template_source_ = "{{ messages[0].content }}{{ tools | length }}{# <tool_call> #}";
+  StartServer();
+  const json tools = {
+      {{"type", "function"},
+       {"function",
+        {{"name", "f"},
+         {"parameters", {{"type", "object"}, {"properties", {{"x", {{"type", "strung"}}}}}}}}}}};
+  const WireResponse r = Chat(ChatBody({{"tools", tools}, {"tool_choice", "required"}}));
+  EXPECT_EQ(r.status, 400);
+  EXPECT_EQ(r.error()["param"], "tools") << r.body;
 }
 
 TEST_F(WireGrammar, EverySpellingConstrains) {

@@ -125,9 +125,10 @@ TEST_F(WireReasoning, BudgetNeedsReasoning) {
 }
 
 TEST_F(WireReasoning, ForcedCallsComeAfterReasoning) {
-  Say("\"a\":1}}</tool_call>");
+  Say(" {\"a\":1}}\n</tool_call>");
   Start("{# <tool_call> #}<think>\n");
-  const json tool = {{"type", "function"}, {"function", {{"name", "f"}}}};
+  const json tool = {{"type", "function"},
+                     {"function", {{"name", "f"}, {"parameters", {{"type", "object"}}}}}};
   const json message =
       Chat(ChatBody({{"tools", {tool}}, {"tool_choice", tool}})).json()["choices"][0]["message"];
   EXPECT_EQ(message["tool_calls"][0]["function"]["arguments"], "{\"a\":1}") << message;

@@ -34,7 +34,7 @@ const std::vector<Form>& Forms() {
       {"<tool_call>",
        "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1, \"}\"]}}\n</tool_call>\n"
        "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>",
-       "f\", \"arguments\": {\"a\": 1}}\n</tool_call>", "\"b\": 2}}\n</tool_call> and more"},
+       "f\", \"arguments\": {\"a\": 1}}\n</tool_call>", " {\"b\": 2}}\n</tool_call> and more"},
       {"<tool_call><function=",
        "<tool_call>\n<function=f>\n<parameter=a>\n[1, \"}\"]\n</parameter>\n</function>\n"
        "</tool_call>\n<tool_call>\n<function=g>\n</function>\n</tool_call>",
@@ -43,25 +43,26 @@ const std::vector<Form>& Forms() {
       {"<|python_tag|>",
        "{\"name\": \"f\", \"parameters\": {\"a\": [1, \"}\"]}}; {\"name\": \"g\", \"parameters\": "
        "{}}",
-       "f\", \"parameters\": {\"a\": 1}}", "\"b\": 2}} and more"},
+       "f\", \"parameters\": {\"a\": 1}}", " {\"b\": 2}} and more"},
       {"[TOOL_CALLS]",
        "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": [1, \"}\"]}}, {\"name\": \"g\", "
        "\"arguments\": {}}]",
-       "f\", \"arguments\": {\"a\": 1}}]", "\"b\": 2}}] and more"},
+       "f\", \"arguments\": {\"a\": 1}}]", " {\"b\": 2}}] and more"},
       {"[TOOL_CALLS] [ARGS]", "[TOOL_CALLS]f[ARGS]{\"a\": [1, \"}\"]}[TOOL_CALLS]g[ARGS]{}",
-       "f[ARGS]{\"a\": 1}", "\"b\": 2} and more"},
+       "f[ARGS]{\"a\": 1}", "{\"b\": 2} and more"},
       {"<｜tool▁call▁begin｜> ```json",
        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": [1, "
        "\"}\"]}"
        "\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```"
        "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-       "f\n```json\n{\"a\": 1}\n```<｜tool▁call▁end｜>",
-       "\"b\": 2}\n```<｜tool▁call▁end｜> and more"},
+       "f\n```json\n{\"a\": 1}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+       "{\"b\": 2}\n```<｜tool▁call▁end｜> and more"},
       {"<｜tool▁call▁begin｜>",
        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": [1, "
        "\"}\"]}<｜tool▁call▁end｜>"
        "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-       "f<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜>", "\"b\": 2}<｜tool▁call▁end｜> and more"}};
+       "f<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+       "{\"b\": 2}<｜tool▁call▁end｜> and more"}};
   return forms;
 }
 
@@ -180,7 +181,7 @@ TEST_F(WireTools, W29_RequiredBeginsTheCall) {
 
 // Of a single function a required call is a named one, but for its finish reason.
 TEST_F(WireTools, W29_RequiredOfOneFunctionBeginsItsArguments) {
-  Start("<tool_call>", "\"a\": 1}}");
+  Start("<tool_call>", " {\"a\": 1}}\n</tool_call>");
   const json body = ToolBody({{"tools", {Function("f")}}, {"tool_choice", "required"}});
   EXPECT_EQ(Choice(body)["message"]["tool_calls"][0]["function"]["arguments"], "{\"a\": 1}");
   EXPECT_EQ(Join(body).finish, "tool_calls");
@@ -207,7 +208,7 @@ TEST_F(WireTools, W36_NamedEndsWithStop) {
 
 TEST_F(WireTools, W29_NamedStopsBehindItsCall) {
   Start("<tool_call>", "");
-  SayForever("}}\n</tool_call> and so on");
+  SayForever(" {}}\n</tool_call> and so on");
   const json choice = Choice(ToolBody({{"tool_choice", ChoiceOf("g")}}));
   EXPECT_EQ(choice["message"]["tool_calls"][0]["function"]["arguments"], "{}");
   EXPECT_EQ(choice["finish_reason"], "stop");
@@ -216,11 +217,11 @@ TEST_F(WireTools, W29_NamedStopsBehindItsCall) {
 }
 
 TEST_F(WireTools, W29_AForcedCallThatFailsIsAnError) {
-  for (const char* says :
-       {"oops", "unknown\", \"arguments\": {}}", "f\", \"arguments\": {oops}}"}) {
-    SCOPED_TRACE(says);
-    Start("<tool_call>", says);
-    const json body = ToolBody({{"tool_choice", "required"}});
+  // Only a stop of the client's can end such a call before its time.
+  for (const char* stop : {"f", "{"}) {
+    SCOPED_TRACE(stop);
+    Start("<tool_call>", "f\", \"arguments\": {}}\n</tool_call>");
+    const json body = ToolBody({{"tool_choice", "required"}, {"stop", stop}});
     const WireResponse whole = Chat(body);
     EXPECT_EQ(whole.status, 500);
     EXPECT_NE(whole.error()["message"].get<std::string>().find("the model"), std::string::npos);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/http/http_errors.h"
+#include "server/openai/call_grammar.h"
 #include "server/openai/chat_render.h"
 #include "server/openai/chat_request.h"
 #include "server/openai/routes.h"
@@ -47,11 +48,15 @@ std::optional<int64_t> ReadReasoningBudget(FieldReader& reader, const OutputForm
   return budget;
 }
 
-// Lets the answer begin as tool_choice wants it.
-Status ForceCall(const ChatInput& input, const OutputForms& forms, AnswerStart* start,
-                 GenerateRequest* request) {
+// Lets the answer begin as tool_choice wants it, and be nothing but calls.
+Status ForceCall(const ChatInput& input, const OutputForms& forms, const Tokenizer& tokenizer,
+                 AnswerStart* start, GenerateRequest* request) {
   const ToolChoice& choice = input.tool_choice;
-  if (!choice.forced()) return {};
+  if (!choice.forced()) {
+    // The format is that of content: with one, the answer is no call.
+    if (!request->grammar) request->grammar = GrammarOfStrictCalls(input, forms, tokenizer);
+    return {};
+  }
   if (forms.tools == ToolForm::kNone) {
     return InvalidArgument(
         "tool_choice cannot be forced: the form of this model's tool calls is not known; the "
@@ -62,13 +67,10 @@ Status ForceCall(const ChatInput& input, const OutputForms& forms, AnswerStart* 
     return InvalidArgument("a forced tool_choice needs add_generation_prompt", "tool_choice");
   }
   // Of a single function the name is known, too.
-  const bool is_named = choice.mode == ToolChoice::Mode::kNamed;
-  start->opening = OpeningOfCall(forms.tools, is_named                   ? choice.name
-                                              : choice.names.size() == 1 ? choice.names[0]
-                                                                         : "");
+  start->opening = OpeningOfCall(forms.tools, choice.only_name());
   const std::string_view end = EndOfCall(forms.tools);
-  const bool single = is_named || !choice.parallel;
-  if (single && !end.empty()) request->stop.emplace_back(end);
+  if (choice.single() && !end.empty()) request->stop.emplace_back(end);
+  request->grammar = GrammarOfForcedCalls(input, forms, tokenizer);
   return {};
 }
 
@@ -128,9 +130,7 @@ Result<ParsedChat> ParseChatBody(const Service& service, const Json& body) {
   parsed.options.ignored_fields.insert(parsed.options.ignored_fields.end(),
                                        input.ignored_fields.begin(), input.ignored_fields.end());
   SLIP_RETURN_IF_ERROR(TakeUnreadFields(service, reader, &parsed.options));
-  SLIP_RETURN_IF_ERROR(ForceCall(input, forms, &start, &parsed.request));
-  // The format is that of content; a forced call is none.
-  if (input.tool_choice.forced()) parsed.request.grammar.reset();
+  SLIP_RETURN_IF_ERROR(ForceCall(input, forms, *service.tokenizer(), &start, &parsed.request));
   start.constrained = parsed.request.grammar.has_value();
   parsed.answer.tools = input.tool_choice;
   if (forms.tools == ToolForm::kQwenXml) {

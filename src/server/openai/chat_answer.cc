@@ -81,7 +81,7 @@ void ChatResponder::Parse(Choice* choice, const ChoiceDelta& delta) {
   }
 }
 
-// Until answers can be constrained, a forced call is checked when it is over.
+// A grammar allows nothing but good calls; a stop of the request may end one in its middle.
 Status ChatResponder::VerifyCalls(const Choice& choice, FinishReason finish) const {
   const ToolChoice& tools = answer_.tools;
   if (!tools.forced() || finish == FinishReason::kLength) return {};

@@ -20,6 +20,12 @@ struct ToolChoice {
 
   // Whether an answer without a call would be wrong.
   bool forced() const { return mode == Mode::kRequired || mode == Mode::kNamed; }
+  // Whether an answer has one call at most.
+  bool single() const { return mode == Mode::kNamed || !parallel; }
+  // Of the only function a forced call can be of; empty if there are several.
+  std::string only_name() const {
+    return mode == Mode::kNamed ? name : names.size() == 1 ? names[0] : "";
+  }
 };
 
 // Fills `tools` and `tool_choice`; with tool_choice "none" the template sees no tools.

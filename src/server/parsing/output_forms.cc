@@ -132,38 +132,48 @@ std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputO
                                            options.starts_in_reasoning, std::move(parser));
 }
 
-std::string OpeningOfCall(ToolForm form, const std::string& name) {
-  const auto object = [&](const char* arguments) {
-    std::string out = "{\"name\": \"";
-    if (name.empty()) return out;
-    AppendJsonEscaped(&out, name);
-    return out + "\", \"" + arguments + "\": {";
-  };
+CallText TextOfCalls(ToolForm form) {
+  const std::string calls_begin(deepseek::kCallsBegin), calls_end(deepseek::kCallsEnd);
+  const std::string call_begin(deepseek::kCallBegin), call_end(deepseek::kCallEnd);
+  const std::string separator(deepseek::kSeparator);
   switch (form) {
     case ToolForm::kNone:
       break;
     case ToolForm::kHermes:
-      return "<tool_call>\n" + object("arguments");
+      return {"", "<tool_call>\n{\"name\": \"", "\", \"arguments\": ", "}\n</tool_call>", "\n", ""};
     case ToolForm::kQwenXml:
-      return "<tool_call>\n<function=" + (name.empty() ? name : name + ">\n");
+      return {"", "<tool_call>\n<function=", ">\n", "\n</function>\n</tool_call>", "\n", "", false};
     case ToolForm::kLlama:
-      return object("parameters");
+      return {"", "{\"name\": \"", "\", \"parameters\": ", "}", "; ", ""};
     case ToolForm::kMistral:
-      return "[TOOL_CALLS] [" + object("arguments");
+      return {"[TOOL_CALLS] [", "{\"name\": \"", "\", \"arguments\": ", "}", ", ", "]"};
     case ToolForm::kMistralArgs:
-      return "[TOOL_CALLS]" + (name.empty() ? name : name + "[ARGS]{");
+      return {"", "[TOOL_CALLS]", "[ARGS]", "", "", "", false};
     case ToolForm::kDeepseek:
-    case ToolForm::kDeepseekBare: {
-      std::string out;
-      out.append(deepseek::kCallsBegin).append(deepseek::kCallBegin);
-      if (form == ToolForm::kDeepseek) out.append("function").append(deepseek::kSeparator);
-      if (name.empty()) return out;
-      out += name;
-      if (form == ToolForm::kDeepseekBare) out.append(deepseek::kSeparator);
-      return out + (form == ToolForm::kDeepseek ? "\n```json\n{" : "{");
-    }
+      return {calls_begin,   call_begin + "function" + separator,
+              "\n```json\n", "\n```" + call_end,
+              "\n",          calls_end,
+              false};
+    case ToolForm::kDeepseekBare:
+      return {calls_begin, call_begin, separator, call_end, "", calls_end, false};
   }
   return {};
+}
+
+std::string NameInCall(const CallText& text, const std::string& name) {
+  if (!text.is_json) return name;
+  std::string out;
+  AppendJsonEscaped(&out, name);
+  return out;
+}
+
+std::string OpeningOfCall(ToolForm form, const std::string& name) {
+  const CallText text = TextOfCalls(form);
+  std::string out = text.begin + text.open;
+  if (name.empty()) return out;
+  out += NameInCall(text, name) + text.middle;
+  if (out.ends_with(' ')) out.pop_back();
+  return out;
 }
 
 std::string_view EndOfCall(ToolForm form) {

@@ -62,8 +62,20 @@ struct OutputOptions {
 };
 std::unique_ptr<OutputParser> MakeOutputParser(const OutputForms& forms, OutputOptions options);
 
-// The beginning of a call of `name` up to the brace of its arguments, or of any function up to its
-// name if `name` is empty, as a prompt's last text. REQUIRES: form is not kNone
+// The pieces of one or more calls: begin + call + between + call + end, where a call is
+// open + name + middle + arguments + close.
+struct CallText {
+  std::string begin, open, middle, close, between, end;
+  bool is_json = true;  // names are escaped, arguments are JSON
+};
+CallText TextOfCalls(ToolForm form);
+
+// `name` as it stands in a call.
+std::string NameInCall(const CallText& text, const std::string& name);
+
+// The beginning of a call of `name` up to its arguments and the blank before them, or of any
+// function up to its name if `name` is empty, as a prompt's last text: what follows is left to the
+// model, since a token may begin with that blank. REQUIRES: form is not kNone
 std::string OpeningOfCall(ToolForm form, const std::string& name);
 
 // What ends a call, for generations of a single one; empty if the form has no such text.

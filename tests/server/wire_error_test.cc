@@ -246,6 +246,16 @@ TEST_F(Wire, W44_TokenizeAndDetokenize) {
   EXPECT_EQ(Ask("POST", "/tokenize", "{}").error()["param"], "prompt");
 }
 
+TEST_F(Wire, W44_TokenizerInfoForEvaluations) {
+  StartServer();
+  const json info = Ask("GET", "/tokenizer_info").json();
+  EXPECT_EQ(info["bos_token"], "<s>");
+  EXPECT_EQ(info["eos_token"], "</s>");
+  EXPECT_EQ(info["chat_template"], template_source_);
+  EXPECT_EQ(info["vocab_size"], tokenizer_->vocab_size());
+  EXPECT_EQ(info["model_max_length"], kMaxModelLen);
+}
+
 TEST_F(Wire, MetricsPage) {
   StartServer();
   EXPECT_EQ(Chat(ChatBody()).status, 200);

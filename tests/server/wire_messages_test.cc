@@ -149,6 +149,28 @@ TEST_F(WireMessages, ErrorsHaveTheShapeOfTheApi) {
   EXPECT_EQ(unknown.error()["type"], "not_found_error");
 }
 
+// What is refused before the request is read, too.
+TEST_F(WireMessages, RefusalsHaveTheShapeOfTheApi) {
+  config_.api_keys = {"secret"};
+  config_.max_body_bytes = 2000;
+  StartServer();
+  const auto expect = [](const WireResponse& r, int status, const char* type) {
+    EXPECT_EQ(r.status, status) << r.body;
+    EXPECT_EQ(r.json()["type"], "error") << r.body;
+    EXPECT_EQ(r.error()["type"], type) << r.body;
+    EXPECT_FALSE(r.error()["message"].get<std::string>().empty());
+  };
+  const std::string key = "x-api-key: secret\r\n";
+  expect(Create(json::object()), 401, "authentication_error");
+  expect(Create({{"system", std::string(4000, 'x')}}, key), 413, "request_too_large");
+  expect(Ask("GET", "/v1/messages", "", key), 405, "invalid_request_error");
+  expect(Create(json::object(), key + "content-encoding: gzip\r\n"), 415, "invalid_request_error");
+  expect(Ask("POST", "/v1/messages/batches", "{}", key), 404, "not_found_error");
+  expect(Create(json::object(), key + "x-request-timeout: soon\r\n"), 400, "invalid_request_error");
+  // Elsewhere the shape is the other one.
+  EXPECT_FALSE(Ask("POST", "/v1/chat/completions", "{}").json().contains("type"));
+}
+
 TEST_F(WireMessages, AFailureWithinAStreamIsItsLastEvent) {
   SayForever("a ");
   StartServer();

@@ -7,7 +7,6 @@
 
 #include "server/anthropic/messages_input.h"
 #include "server/http/http_errors.h"
-#include "server/json_text.h"
 #include "server/openai/chat_request.h"
 #include "server/openai/item_answer.h"
 #include "server/openai/routes.h"
@@ -18,43 +17,12 @@ namespace {
 
 using Kind = OutputEvent::Kind;
 
-constexpr size_t kMaxMessageBytes = 2048;
-
 std::string Dump(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-std::string_view TypeOf(int status) {
-  switch (status) {
-    case 400:
-      return "invalid_request_error";
-    case 401:
-      return "authentication_error";
-    case 404:
-      return "not_found_error";
-    case 429:
-      return "rate_limit_error";
-    case 503:
-      return "overloaded_error";
-    case 504:
-      return "timeout_error";
-    default:
-      return "api_error";
-  }
-}
-
-std::string ErrorBody(const Error& error) {
-  return Dump({{"type", "error"},
-               {"error",
-                {{"type", TypeOf(HttpStatusOf(error.code))},
-                 {"message", Clip(error.message, kMaxMessageBytes)}}}});
-}
-
-// Status and headers as everywhere, the body in this API's shape.
 HttpResponse ErrorAnswer(const Error& error) {
-  HttpResponse response = ErrorResponse(error);
-  response.body = ErrorBody(error);
-  return response;
+  return ShapedFor("/v1/messages", ErrorResponse(error));
 }
 
 class MessagesResponder final : public ItemResponder {
@@ -133,7 +101,8 @@ class MessagesResponder final : public ItemResponder {
     return Dump(message);
   }
   void AppendError(std::string* out, const Error& error) override {
-    out->append("event: error\ndata: ").append(ErrorBody(error)).append("\n\n");
+    const std::string body = AnthropicErrorJson(HttpStatusOf(error.code), error.message);
+    out->append("event: error\ndata: ").append(body).append("\n\n");
   }
   HttpResponse Refusal(const Error& error) const override { return ErrorAnswer(error); }
   std::string_view idle_text() const override {

@@ -190,7 +190,12 @@ IoTask<bool> Connection::ReadRequest() {
   if (broken_) co_return false;
   if (ec) {
     if (!IsClientsFault(ec)) co_return false;
-    EnsureRecord();
+    // A length over the limit is found when the head was read.
+    if (ec == http::error::body_limit) {
+      TakeHead(reading);
+    } else {
+      EnsureRecord();
+    }
     RefuseAndClose(ResponseToBrokenRequest(ec, context_.config));
     co_return true;
   }
@@ -350,13 +355,14 @@ void Connection::Dispatch() {
     record_->request_id =
         fmt::format("req-{:016x}", context_.id_seed + context_.next_request.fetch_add(1));
   }
-  if (refusal_) return Respond(std::move(*refusal_));
+  if (refusal_) return Respond(ShapedFor(record_->path, std::move(*refusal_)));
   // Handlers do not throw but for want of memory: that is this request's error.
   try {
     route_->handler(shared_from_this(), std::move(request_));
   } catch (const std::exception& e) {
     LogError("request {} failed: {}", record_->request_id, e.what());
-    Respond(ErrorResponse(500, "the server could not handle the request"));
+    Respond(
+        ShapedFor(record_->path, ErrorResponse(500, "the server could not handle the request")));
   }
 }
 

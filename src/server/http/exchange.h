@@ -33,6 +33,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::string body;
   HttpHeaders headers;
+  std::string error_message = {};  // of errors: the body's, for APIs that show it in another shape
 };
 
 // What a handler that answers later hears of its client. Loop thread.

@@ -29,6 +29,18 @@ std::string_view TypeOf(int status) {
   }
 }
 
+// Anthropic's words for the same.
+std::string_view AnthropicTypeOf(int status) {
+  switch (status) {
+    case 413:
+      return "request_too_large";
+    case 503:
+      return "overloaded_error";
+    default:
+      return status >= 500 && status != 504 ? "api_error" : TypeOf(status);
+  }
+}
+
 std::string_view CodeOf(const Error& error) {
   switch (error.code) {
     case ErrorCode::kUnauthenticated:
@@ -148,8 +160,27 @@ std::string ErrorJson(const Error& error) {
   return ErrorJson(HttpStatusOf(error.code), error.message, error.param, CodeOf(error));
 }
 
+std::string AnthropicErrorJson(int status, std::string_view message) {
+  std::string out = R"({"type":"error","error":{"type":)";
+  AppendJsonString(&out, AnthropicTypeOf(status));
+  out += R"(,"message":)";
+  AppendJsonString(&out, Clip(message, kMaxMessageBytes));
+  out += "}}";
+  return out;
+}
+
+HttpResponse ShapedFor(std::string_view path, HttpResponse error) {
+  constexpr std::string_view kMessages = "/v1/messages";
+  const bool theirs = path == kMessages || path.starts_with(std::string(kMessages) + "/");
+  if (theirs && error.status >= 400) {
+    error.body = AnthropicErrorJson(error.status, error.error_message);
+  }
+  return error;
+}
+
 HttpResponse ErrorResponse(const Error& error) {
   HttpResponse response;
+  response.error_message = error.message;
   response.status = HttpStatusOf(error.code);
   response.body = ErrorJson(error);
   AddRetryHeaders(&response);
@@ -159,6 +190,7 @@ HttpResponse ErrorResponse(const Error& error) {
 HttpResponse ErrorResponse(int status, std::string_view message, std::string_view code) {
   HttpResponse response;
   response.status = status;
+  response.error_message = std::string(message);
   response.body = ErrorJson(status, message, {}, code);
   AddRetryHeaders(&response);
   return response;

@@ -1,4 +1,5 @@
-// POST /tokenize and /detokenize, as vLLM has them: benchmarks align prompts with them.
+// POST /tokenize and /detokenize and GET /tokenizer_info, as vLLM has them: benchmarks and
+// evaluations align prompts with them.
 #include <fmt/core.h>
 
 #include <limits>
@@ -10,6 +11,7 @@
 #include "server/openai/chat_render.h"
 #include "server/openai/common_params.h"
 #include "server/openai/routes.h"
+#include "tokenizer/chat_template.h"
 #include "tokenizer/detokenizer.h"
 
 namespace slipstream {
@@ -102,6 +104,26 @@ Result<std::function<WorkResult()>> ParseDetokenize(Service& service, const Http
   };
 }
 
+// What clients that have no tokenizer of their own know of tokenizer_config.json.
+std::string TokenizerInfo(const Service& service) {
+  std::string out = "{";
+  const auto add = [&](const char* name, const std::string& text) {
+    out.append("\"").append(name).append("\":");
+    if (text.empty()) {
+      out += "null";
+    } else {
+      AppendJsonString(&out, text);
+    }
+    out += ',';
+  };
+  add("bos_token", service.tokenizer()->bos_token());
+  add("eos_token", service.tokenizer()->eos_token());
+  add("chat_template",
+      service.chat_template() == nullptr ? std::string() : service.chat_template()->source());
+  return out + fmt::format("\"vocab_size\":{},\"model_max_length\":{}}}",
+                           service.tokenizer()->vocab_size(), service.model().max_model_len);
+}
+
 }  // namespace
 
 Status CheckJsonContent(const HttpRequest& request) {
@@ -123,6 +145,12 @@ void AddTokenizeRoutes(Service& service, Router* router) {
   };
   add("/tokenize", &ParseTokenize);
   add("/detokenize", &ParseDetokenize);
+  router->Add({"GET", "/tokenizer_info", true,
+               [&service](const std::shared_ptr<Exchange>& exchange, HttpRequest&&) {
+                 HttpResponse response;
+                 response.body = TokenizerInfo(service);
+                 exchange->Respond(std::move(response));
+               }});
 }
 
 }  // namespace slipstream

@@ -34,7 +34,7 @@ measure() {
   wait "$server" || true
 }
 
-measure 'slipstream, tiny model' "$commit" 18431 "$build/bin/slipstream" serve "$tiny" \
+measure 'slipstream (tiny model)' "$commit" 18431 "$build/bin/slipstream" serve "$tiny" \
   --port 18431 --num-threads 1 --max-model-len 4096 --kv-cache-bytes 268435456 --no-log-requests
-[ -z "$peer" ] || measure 'llama.cpp server, tiny model' llama-cpp-python-0.3.36 18432 "$peer" \
+[ -z "$peer" ] || measure 'llama.cpp server (tiny model)' llama-cpp-python-0.3.36 18432 "$peer" \
   -m "$tiny" --port 18432 -t 1 -np 16 -c 65536 --log-disable

@@ -281,7 +281,7 @@ int Run(std::map<std::string, std::string> options) {
   }
   if (!options["port"].empty()) {
     const Peer peer{static_cast<uint16_t>(std::stoi(options["port"])), std::stoi(options["pid"])};
-    StreamedTokens(peer, 16, 200, &report);
+    StreamedTokens(peer, 16, kTokens, &report);
     ShortRequests(peer, 4, &report);
     if (!text.empty()) Tokenizing(peer, text, &report);
     return 0;

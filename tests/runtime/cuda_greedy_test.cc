@@ -4,6 +4,7 @@
 // 16-bit activations cost; each one is printed.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -104,24 +105,82 @@ std::vector<SampledToken> Choices(Executor& executor, const std::vector<int32_t>
   return out;
 }
 
-class CudaGreedyTest : public ::testing::TestWithParam<std::string> {};
+// Sums of the final states of the prompt's tokens [from, n), computed in chunks.
+std::vector<double> Pooled(Executor& executor, const std::vector<int32_t>& prompt, int from,
+                           int chunk) {
+  std::vector<double> sum;
+  const int n = static_cast<int>(prompt.size());
+  for (int begin = 0; begin < n; begin += chunk) {
+    const int end = std::min(n, begin + chunk);
+    ForwardInput in = Step({prompt.begin() + begin, prompt.begin() + end}, begin);
+    in.sample_rows.clear();
+    const int first = std::max(begin, from);
+    if (first < end) in.pool_runs = {{.row = first - begin, .count = end - first}};
+    const Status submitted = executor.Submit(std::move(in));
+    auto output = executor.Collect();
+    if (!submitted || !output || output->pooled.size() != (first < end ? 1u : 0u)) {
+      ADD_FAILURE() << "tokens " << begin << " to " << end << ": "
+                    << (output ? "no pooled states" : output.error().message);
+      return sum;
+    }
+    if (first >= end) continue;
+    sum.resize(output->pooled[0].sum.size());
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += output->pooled[0].sum[i];
+  }
+  return sum;
+}
 
-TEST_P(CudaGreedyTest, AgreesWithFloat32OnTheCpu) {
-  const auto devices = ListCudaDevices();
-  if (!devices || devices->empty()) GTEST_SKIP() << "no sm_90 device";
-  const char* root = std::getenv("SLIPSTREAM_SOURCE_DIR");
-  const std::string path =
-      std::string(root != nullptr ? root : ".") + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is fetched by the quickstart";
-  const auto checkpoint = OpenCheckpoint(path);
-  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
-  const F32Checkpoint exact(**checkpoint);
+double Cosine(const std::vector<double>& a, const std::vector<double>& b) {
+  const auto dot = [](const auto& x, const auto& y) {
+    return std::inner_product(x.begin(), x.end(), y.begin(), 0.0);
+  };
+  return a.size() == b.size() ? dot(a, b) / std::sqrt(dot(a, a) * dot(b, b)) : -1.0;
+}
+
+class CudaGreedyTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    const auto devices = ListCudaDevices();
+    if (!devices || devices->empty()) GTEST_SKIP() << "no sm_90 device";
+    const char* root = std::getenv("SLIPSTREAM_SOURCE_DIR");
+    const std::string path =
+        std::string(root != nullptr ? root : ".") + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+    if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is fetched by the quickstart";
+    auto opened = OpenCheckpoint(path);
+    ASSERT_TRUE(opened) << opened.error().message;
+    checkpoint = std::move(*opened);
+  }
+
+  std::unique_ptr<Checkpoint> checkpoint;
   const std::vector<int32_t> prompt = {
       1,   9690, 198, 2683, 359,   253,  5356, 5646, 11173, 3365, 3511, 308,  34519,
       28,  7018, 411, 407,  19712, 8182, 2,    198,  1,     4093, 198,  1780, 314,
       260, 3575, 282, 4649, 47,    2,    198,  1,    520,   9531, 198};
+};
+
+// What embeddings are made of: the last state and the mean, whole, in chunks and token by token.
+TEST_P(CudaGreedyTest, PooledStatesAgreeWithFloat32OnTheCpu) {
+  const F32Checkpoint exact(*checkpoint);
   const auto cpu = MakeExecutor(exact, {.device = "cpu"});
-  const auto gpu = MakeExecutor(**checkpoint, {.device = "cuda", .dtype = GetParam()});
+  const auto gpu = MakeExecutor(*checkpoint, {.device = "cuda", .dtype = GetParam()});
+  ASSERT_TRUE(cpu && gpu);
+  const int n = static_cast<int>(prompt.size());
+  const double least = GetParam() == "bf16" ? 0.995 : 0.999;
+  for (const int from : {0, n - 1}) {
+    const std::vector<double> want = Pooled(*cpu, prompt, from, n);
+    for (const int chunk : {n, 16, 1}) {
+      const double cosine = Cosine(Pooled(*gpu, prompt, from, chunk), want);
+      std::cout << GetParam() << ": states from " << from << " on in chunks of " << chunk
+                << ": 1 - cosine " << 1 - cosine << '\n';
+      EXPECT_GT(cosine, least) << "from " << from << " in chunks of " << chunk;
+    }
+  }
+}
+
+TEST_P(CudaGreedyTest, AgreesWithFloat32OnTheCpu) {
+  const F32Checkpoint exact(*checkpoint);
+  const auto cpu = MakeExecutor(exact, {.device = "cpu"});
+  const auto gpu = MakeExecutor(*checkpoint, {.device = "cuda", .dtype = GetParam()});
   ASSERT_TRUE(cpu && gpu);
   const auto want = Choices(*cpu, prompt, nullptr);
   const auto got = Choices(*gpu, prompt, &want);

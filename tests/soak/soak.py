@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import collections
 import datetime
+import os
 import platform
 import random
 import sys
@@ -180,6 +181,9 @@ def parse():
 
 async def main():
     options = parse()
+    if options.model and not os.path.exists(options.model):
+        print(f"skipped: there is no model {options.model}; scripts/test.sh fetches it")
+        return 77
     server = None
     if options.url:
         target, pid = Target(options.url, options.api_key), options.pid

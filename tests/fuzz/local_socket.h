@@ -43,6 +43,7 @@ inline int ConnectTo(uint16_t port) {
 inline bool SendAll(int fd, std::string_view data) {
   while (!data.empty()) {
     const ssize_t n = send(fd, data.data(), data.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return false;
     data.remove_prefix(static_cast<size_t>(n));
   }
@@ -57,6 +58,7 @@ inline std::string ReadAll(int fd, bool* reset) {
   char chunk[16384];
   while (true) {
     const ssize_t n = recv(fd, chunk, sizeof chunk, 0);
+    if (n < 0 && errno == EINTR) continue;  // libFuzzer's alarm
     *reset = n < 0;
     Require(n >= 0 || errno == ECONNRESET || errno == EPIPE,
             "the server closes what it will not answer");

@@ -115,6 +115,7 @@ Status HttpStream::Connect() {
 Status HttpStream::SendAll(std::string_view data) {
   while (!data.empty()) {
     const ssize_t n = ::send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return Fail(ErrorCode::kUnavailable, fmt::format("send: {}", strerror(errno)));
     data.remove_prefix(n);
   }
@@ -124,7 +125,11 @@ Status HttpStream::SendAll(std::string_view data) {
 Result<bool> HttpStream::ReadMore() {
   if (position_ == buffer_.size()) buffer_.clear(), position_ = 0;
   char chunk[16384];
-  const ssize_t n = ::recv(fd_, chunk, sizeof chunk, 0);
+  // With a timeout set, a signal ends the wait whether its handler restarts calls or not.
+  ssize_t n = 0;
+  do {
+    n = ::recv(fd_, chunk, sizeof chunk, 0);
+  } while (n < 0 && errno == EINTR);
   if (n < 0) return Fail(ErrorCode::kUnavailable, fmt::format("receive: {}", strerror(errno)));
   buffer_.append(chunk, n);
   return n > 0;

@@ -16,12 +16,13 @@ case ${1:-} in
 esac
 
 step "packages"
-[ -n "$fast" ] || packages+=(g++-aarch64-linux-gnu qemu-user-static)
+[ -n "$fast" ] || packages+=(g++-aarch64-linux-gnu qemu-user-static chromium)
 install_packages
 step "model and test clients"
 fetch_model
 python=$(python_env)
-echo "clients: $("$python" -c 'import openai; print("openai", openai.__version__)')"
+echo "clients: $(grep -c == "$root/tests/requirements.txt") Python packages"
+command -v chromium > /dev/null || echo "no chromium here: the test of the page is skipped"
 
 step "include directions and layout"
 python3 "$root/scripts/check_layers.py"

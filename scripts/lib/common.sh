@@ -87,7 +87,7 @@ python_env() {
   want=$(sha256sum < "$root/tests/requirements.txt")
   if [ "$(cat "$env/.requirements" 2>/dev/null)" != "$want" ]; then
     python3 -m venv "$env" >&2 || die "python3 -m venv failed" "Install python3-venv."
-    "$env/bin/pip" install -q --disable-pip-version-check -r "$root/tests/requirements.txt" >&2 || die \
+    "$env/bin/pip" install -q --disable-pip-version-check --no-deps -r "$root/tests/requirements.txt" >&2 || die \
       "could not install the tests' Python clients" "See tests/requirements.txt."
     echo "$want" > "$env/.requirements"
   fi

@@ -1,80 +1,15 @@
-"""The OpenAI Python package against a real `slipstream serve` and a real model.
-
-Started by ctest (label integration) with SLIPSTREAM_BINARY and SLIPSTREAM_MODEL; needs the `openai`
-package only. Tests are plain functions named test_*; all run, failures are listed at the end.
-"""
+"""The OpenAI Python package against a real `slipstream serve` and a real model."""
 
 import asyncio
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import threading
-import time
-import traceback
 import urllib.request
 
 import openai
-
-READY_SECONDS = 120
-
-
-class Server:
-    """One `slipstream serve` process on a free port."""
-
-    def __init__(self, *options):
-        command = [os.environ["SLIPSTREAM_BINARY"], "serve", os.environ["SLIPSTREAM_MODEL"],
-                   "--host", "127.0.0.1", "--port", "0", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.url = None
-        killer = threading.Timer(READY_SECONDS, self.process.kill)
-        killer.start()
-        for line in self.process.stdout:
-            sys.stderr.write(line)
-            found = re.search(r"listening on (http://\S+)", line)
-            if found:
-                self.url = found.group(1)
-                break
-        killer.cancel()
-        if self.url is None:
-            raise RuntimeError(f"the server did not start: exit code {self.process.wait()}")
-
-    def client(self, **more):
-        return openai.OpenAI(base_url=self.url + "/v1", api_key="none", **more)
-
-    def async_client(self, **more):
-        return openai.AsyncOpenAI(base_url=self.url + "/v1", api_key="none", **more)
-
-    def metric(self, name):
-        text = urllib.request.urlopen(self.url + "/metrics").read().decode()
-        found = re.search(rf"^slipstream_{name}\{{[^}}]*\}} (\S+)$", text, re.MULTILINE)
-        return float(found.group(1))
-
-    def until(self, name, accept, what):
-        for _ in range(3000):
-            if accept(self.metric(name)):
-                return
-            time.sleep(0.01)
-        raise AssertionError(f"{name} is {self.metric(name)}: {what}")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
-        assert code == 0, f"exit code {code} after SIGTERM"
-
+from harness import Runner, Server, raises
 
 QUESTION = [{"role": "user", "content": "Say hello in one short sentence."}]
 LONG = [{"role": "user", "content": "Write a very long story about the sea."}]
-
-
-def raises(kind, call):
-    try:
-        call()
-    except kind as error:
-        return error
-    raise AssertionError(f"{kind.__name__} was not raised")
 
 
 def test_models(server):
@@ -322,29 +257,17 @@ def test_responses_async_stream(server, model):
 
 
 def main():
-    failed = []
-
-    def run(name, call):
-        started = time.monotonic()
-        try:
-            call()
-            print(f"ok      {name} ({time.monotonic() - started:.1f} s)", flush=True)
-        except Exception:  # every test runs; the report is at the end
-            traceback.print_exc()
-            failed.append(name)
-            print(f"FAILED  {name}", flush=True)
-
+    runner = Runner()
     server = Server()
     model = server.client().models.list().data[0].id
     for name, test in list(globals().items()):
         if name.startswith("test_"):
             arguments = (server,) if test.__code__.co_argcount == 1 else (server, model)
-            run(name, lambda: test(*arguments))
-    run("drain", server.stop)
-    run("overload_and_retries", check_overload_and_retries)
-    run("tool_calls", check_tool_calls)
-    if failed:
-        sys.exit(f"{len(failed)} failed: {', '.join(failed)}")
+            runner.run(name, lambda: test(*arguments))
+    runner.run("drain", server.stop)
+    runner.run("overload_and_retries", check_overload_and_retries)
+    runner.run("tool_calls", check_tool_calls)
+    runner.finish()
 
 
 if __name__ == "__main__":

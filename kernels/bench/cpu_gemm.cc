@@ -91,7 +91,7 @@ struct Bench {
   int64_t rows;
   int threads;
   std::vector<float> x, y;
-  std::vector<uint8_t> prepared, scratch;
+  uint8_t *prepared = nullptr, *scratch = nullptr;
 
   void Worker(int index, SpinBarrier& barrier) {
     for (const Layer& l : layers) {
@@ -99,10 +99,10 @@ struct Bench {
       const int64_t m = head ? std::min<int64_t>(rows, 16) : rows;
       GemmParams p;
       p.w = &l.w;
-      p.x = BindPrepared(k.act_form(l.w.dtype), x.data(), l.w.cols, m, l.w.cols, prepared.data());
+      p.x = BindPrepared(k.act_form(l.w.dtype), x.data(), l.w.cols, m, l.w.cols, prepared);
       p.y = y.data();
       p.y_stride = l.w.rows;
-      p.scratch = scratch.data();
+      p.scratch = scratch;
       const Part part{index, threads};
       if (m > 8 || index == 0) k.prepare(p.x, m > 8 ? part : Part{0, 1});
       barrier.Wait();
@@ -121,7 +121,7 @@ int Main(int argc, char** argv) {
                                   [&](DType t) { return std::strcmp(NameOf(t), argv[1]) == 0; });
   if (type == std::end(kTypes)) return 2;
   if (argc > 4) setenv("SLIPSTREAM_ISA", argv[4], 1);
-  Bench b{BestKernels(), {}, std::atoi(argv[2]), argc > 3 ? std::atoi(argv[3]) : 2, {}, {}, {}, {}};
+  Bench b{BestKernels(), {}, std::atoi(argv[2]), argc > 3 ? std::atoi(argv[3]) : 2, {}, {}};
   std::mt19937 rng(1);
   double bytes = 0, flops = 0;
   for (int i = 0; i < 30; ++i) {
@@ -139,8 +139,8 @@ int Main(int argc, char** argv) {
   b.x.assign(static_cast<size_t>(b.rows * 1536), 0.5f);
   for (float& v : b.x) v = static_cast<float>(rng() % 1000) / 500.0f - 1.0f;
   b.y.resize(static_cast<size_t>(std::max<int64_t>(b.rows * 3072, 16 * 49152)));
-  b.prepared.resize(PreparedBytes(ActForm::kInt8, b.rows, 1536) * 3 + 64);
-  b.scratch.resize(size_t{1} << 20);
+  b.prepared = BigMemory(3 * PreparedBytes(ActForm::kInt8, b.rows, 1536));
+  b.scratch = BigMemory(size_t{1} << 20);
   std::vector<double> ms;
   for (int rep = 0; rep < 15; ++rep) {
     SpinBarrier barrier(b.threads);

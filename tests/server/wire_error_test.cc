@@ -220,7 +220,7 @@ TEST_F(Wire, W25_UnknownFieldsAreNamedAndCounted) {
   EXPECT_FALSE(Chat(ChatBody()).headers.contains("x-slipstream-ignored-fields"));
 }
 
-TEST_F(Wire, Models) {
+TEST_F(Wire, W43_Models) {
   StartServer();
   const json list = Ask("GET", "/v1/models").json();
   EXPECT_EQ(list["object"], "list");
@@ -228,6 +228,8 @@ TEST_F(Wire, Models) {
   EXPECT_EQ(list["data"][0]["id"], "tiny");
   EXPECT_EQ(list["data"][0]["max_model_len"], kMaxModelLen);
   EXPECT_EQ(list["data"][0]["created"], 1'700'000'000);
+  EXPECT_EQ(list["data"][0]["root"], "models/tiny");
+  EXPECT_TRUE(list["data"][0]["parent"].is_null());
   EXPECT_EQ(list["data"][1]["id"], "small");
   EXPECT_EQ(Ask("GET", "/v1/models/tiny").json()["id"], "tiny");
   EXPECT_EQ(Ask("GET", "/v1/models/sm%61ll").json()["id"], "small");

@@ -142,13 +142,16 @@ TEST_F(Wire, HttpTooManyConnections) {
   EXPECT_TRUE(Eventually([&] { return Ask("GET", "/health").status == 200; }));
 }
 
-TEST_F(Wire, HttpCors) {
+TEST_F(Wire, W46_OptionsHealthAndMetricsNeedNoKey) {
   config_.cors = true;
   config_.api_keys = {"secret"};
   StartServer();
   const WireResponse r = Ask("OPTIONS", "/v1/chat/completions");
   EXPECT_EQ(r.status, 204);
   EXPECT_EQ(r.headers.at("access-control-allow-origin"), "*");
+  EXPECT_EQ(Ask("GET", "/health").status, 200);
+  EXPECT_EQ(Ask("GET", "/metrics").status, 200);
+  EXPECT_EQ(Ask("GET", "/v1/models").status, 401);
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ TEST_F(WireResponses, WholeAnswerHasItemsUsageAndEcho) {
             j["usage"]["input_tokens"].get<int>() + j["usage"]["output_tokens"].get<int>());
 }
 
-TEST_F(WireResponses, StreamIsTheSequenceThatClientsParseAndJoinsToTheWhole) {
+TEST_F(WireResponses, W07_StreamIsTheSequenceThatClientsParseAndJoinsToTheWhole) {
   StartServer();
   const TypedEvents events = Read(Create({{"stream", true}}).body);
   EXPECT_EQ(events.types,

@@ -118,6 +118,21 @@ TEST_F(WireTools, W33_W35_EveryFormStreamsWhatItAnswersWhole) {
   }
 }
 
+TEST_F(WireTools, W34_IndexCountsUpPerCall) {
+  Start("<tool_call>", Forms()[0].says);
+  std::vector<int> opened;
+  int last = -1;
+  for (const json& event : Events(Chat(Streamed(ToolBody())).body)) {
+    if (!event.is_object() || !event["choices"][0]["delta"].contains("tool_calls")) continue;
+    for (const json& call : event["choices"][0]["delta"]["tool_calls"]) {
+      if (call.contains("id")) opened.push_back(call["index"]);
+      EXPECT_GE(call["index"], last) << "a call goes on after another began";
+      last = call["index"];
+    }
+  }
+  EXPECT_EQ(opened, (std::vector<int>{0, 1}));
+}
+
 TEST_F(WireTools, W35_ArgumentsComeAsTheyAreWritten) {
   Start("<tool_call>",
         "<tool_call>{\"name\":\"f\",\"arguments\":{\"text\":\"abcdef\"}}</tool_call>");

@@ -16,4 +16,23 @@ Status Backend::Download(void* dst, const void* src, size_t bytes) {
   return {};
 }
 
+Result<std::unique_ptr<Linear>> Backend::MakeGatedLinear(const WeightView& gate,
+                                                         const WeightView& up,
+                                                         std::span<const float> bias) {
+  const WeightView parts[] = {gate, up};
+  return MakeLinear(parts, bias);
+}
+
+void Backend::MatMulAddRmsNorm(const Linear& w, TensorView x, TensorView residual,
+                               const float* weight, float eps, TensorView out) {
+  MatMul(w, x, out);
+  AddRmsNorm(residual, out, weight, eps, out);
+}
+
+void Backend::MatMulGated(const Linear& w, TensorView x, ActivationKind kind, TensorView scratch,
+                          TensorView out) {
+  MatMul(w, x, scratch);
+  GatedActivation(scratch, kind, out);
+}
+
 }  // namespace slipstream

@@ -187,6 +187,10 @@ class Backend {
   // dtype. `bias` is empty or f32 [sum of rows]. The views are read during the call only.
   virtual Result<std::unique_ptr<Linear>> MakeLinear(std::span<const WeightView> parts,
                                                      std::span<const float> bias) = 0;
+  // Stacks the two matrices of a gated MLP, of equal sizes, for MatMulGated and nothing else.
+  virtual Result<std::unique_ptr<Linear>> MakeGatedLinear(const WeightView& gate,
+                                                          const WeightView& up,
+                                                          std::span<const float> bias);
   virtual Result<std::unique_ptr<EmbeddingTable>> MakeEmbedding(const WeightView& table) = 0;
   // The tied output projection of `table`, sharing its memory where the layout allows.
   virtual Result<std::unique_ptr<Linear>> MakeTiedLinear(EmbeddingTable& table) = 0;
@@ -201,6 +205,14 @@ class Backend {
   // residual += delta; out = RmsNorm(residual).  All [M, H]; out may alias delta.
   virtual void AddRmsNorm(TensorView residual, TensorView delta, const float* weight, float eps,
                           TensorView out) = 0;
+  // residual += x W^T + bias; out = RmsNorm(residual). `out` is read by MatMul, MatMulAddRmsNorm
+  // and MatMulGated only: a device may leave the division by the root mean square to them.
+  virtual void MatMulAddRmsNorm(const Linear& w, TensorView x, TensorView residual,
+                                const float* weight, float eps, TensorView out);
+  // out = act(x Wg^T + bg) * (x Wu^T + bu) with the matrices of MakeGatedLinear.  out [M, F],
+  // scratch [M, 2F]
+  virtual void MatMulGated(const Linear& w, TensorView x, ActivationKind kind, TensorView scratch,
+                           TensorView out);
   // x += y, elementwise.
   virtual void Add(TensorView x, TensorView y) = 0;
   // In place on rows of qkv [num_tokens, (num_heads + 2 * num_kv_heads) * head_dim]: RMS-normalises
@@ -245,6 +257,8 @@ struct CudaOptions {
   bool dependent_launch = true;           // let a kernel start while the one before it ends
   WeightsAhead weights_ahead = WeightsAhead::kAuto;
   bool f32_residual = true;  // else in activation_dtype
+  // Norms and activations of steps of few tokens inside the products beside them.
+  bool fused_epilogues = true;
 };
 // Fails with words where this build, the machine or the driver has no sm_90 device.
 Result<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);

@@ -48,6 +48,7 @@ struct RuntimeConfig {
   // after them may start as soon as they have.
   std::string weights_ahead = "auto";  // auto, half, full, half_early, full_early
   bool f32_residual = true;            // residual stream in float32; off: in dtype, a little faster
+  bool fused_epilogues = true;         // norms and activations inside products of few tokens
 };
 
 }  // namespace slipstream

@@ -257,17 +257,26 @@ void OpByOpModel::FinishLayer(size_t layer, TensorView attended, const Activatio
   const LayerWeights& w = weights_.layers[layer];
   const float eps = config_.rms_norm_eps;
   const bool sandwich = spec_.norms == NormPlacement::kSandwich;
-  backend_.MatMul(*w.o, attended, act.h);
-  if (sandwich) backend_.RmsNorm(act.h, w.post_attn_norm.data(), eps, act.h);
-  backend_.AddRmsNorm(act.x, act.h, w.ffn_norm.data(), eps, act.h);
+  if (sandwich) {
+    backend_.MatMul(*w.o, attended, act.h);
+    backend_.RmsNorm(act.h, w.post_attn_norm.data(), eps, act.h);
+    backend_.AddRmsNorm(act.x, act.h, w.ffn_norm.data(), eps, act.h);
+  } else {
+    backend_.MatMulAddRmsNorm(*w.o, attended, act.x, w.ffn_norm.data(), eps, act.h);
+  }
 
   const TensorView gate_up = View(gate_up_, act.rows, 2 * config_.intermediate_size);
   const TensorView activated = View(activated_, act.rows, config_.intermediate_size);
-  backend_.MatMul(*w.gate_up, act.h, gate_up);
-  backend_.GatedActivation(gate_up, activation_, activated);
-  backend_.MatMul(*w.down, activated, act.h);
-  if (sandwich) backend_.RmsNorm(act.h, w.post_ffn_norm.data(), eps, act.h);
-  backend_.AddRmsNorm(act.x, act.h, NormBefore(layer + 1), eps, act.h);
+  backend_.MatMulGated(*w.gate_up, act.h, activation_, gate_up, activated);
+  // Others than products read the final hidden states.
+  const bool last = layer + 1 == weights_.layers.size();
+  if (sandwich || last) {
+    backend_.MatMul(*w.down, activated, act.h);
+    if (sandwich) backend_.RmsNorm(act.h, w.post_ffn_norm.data(), eps, act.h);
+    backend_.AddRmsNorm(act.x, act.h, NormBefore(layer + 1), eps, act.h);
+  } else {
+    backend_.MatMulAddRmsNorm(*w.down, activated, act.x, NormBefore(layer + 1), eps, act.h);
+  }
 }
 
 void OpByOpModel::IssueOps(const ModelInput& input, std::span<const KvLayerView> kv,

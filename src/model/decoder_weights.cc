@@ -26,10 +26,10 @@ class WeightReader {
   Status ReadProjections(const std::string& prefix, LayerWeights& out);
   Result<NormWeight> ReadNorm(const std::string& prefix, std::string_view name, int64_t size);
   // Stacks `parts` into one matrix; a part's bias is read where the checkpoint has one, and must
-  // be there if `bias_required`.
+  // be there if `bias_required`. `gated`: the two parts are the gate and the up projection.
   Result<std::unique_ptr<Linear>> ReadLinear(const std::string& prefix,
                                              std::span<const Projection> parts, int64_t cols,
-                                             bool bias_required);
+                                             bool bias_required, bool gated = false);
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
@@ -49,7 +49,8 @@ Result<NormWeight> WeightReader::ReadNorm(const std::string& prefix, std::string
 
 Result<std::unique_ptr<Linear>> WeightReader::ReadLinear(const std::string& prefix,
                                                          std::span<const Projection> parts,
-                                                         int64_t cols, bool bias_required) {
+                                                         int64_t cols, bool bias_required,
+                                                         bool gated) {
   std::vector<WeightView> views;
   std::vector<float> bias;
   bool any_bias = false;
@@ -68,7 +69,8 @@ Result<std::unique_ptr<Linear>> WeightReader::ReadLinear(const std::string& pref
     }
   }
   if (!any_bias) bias.clear();
-  auto linear = backend_.MakeLinear(views, bias);
+  auto linear =
+      gated ? backend_.MakeGatedLinear(views[0], views[1], bias) : backend_.MakeLinear(views, bias);
   if (!linear) {
     return tl::unexpected(std::move(linear).error().With(prefix + std::string(parts[0].name)));
   }
@@ -89,7 +91,7 @@ Status WeightReader::ReadProjections(const std::string& prefix, LayerWeights& ou
   const bool qkv_bias = spec_.qkv_bias || config_.attention_bias;
   SLIP_ASSIGN_OR_RETURN(out.qkv, ReadLinear(prefix, qkv, hidden, qkv_bias));
   SLIP_ASSIGN_OR_RETURN(out.o, ReadLinear(prefix, o, q_rows, false));
-  SLIP_ASSIGN_OR_RETURN(out.gate_up, ReadLinear(prefix, gate_up, hidden, config_.mlp_bias));
+  SLIP_ASSIGN_OR_RETURN(out.gate_up, ReadLinear(prefix, gate_up, hidden, config_.mlp_bias, true));
   SLIP_ASSIGN_OR_RETURN(out.down, ReadLinear(prefix, down, ffn, config_.mlp_bias));
   return {};
 }

@@ -85,6 +85,7 @@ Result<std::unique_ptr<Backend>> MakeBackend(const RuntimeConfig& runtime) {
                           : runtime.weights_ahead == "full"       ? WeightsAhead::kFull
                                                                   : WeightsAhead::kAuto;
   options.f32_residual = runtime.f32_residual;
+  options.fused_epilogues = runtime.fused_epilogues;
   return MakeCudaBackend(options);
 }
 

@@ -88,6 +88,8 @@ std::vector<Option> RuntimeOptionTable(RuntimeConfig* c) {
        0,
        {"auto", "half", "full", "half_early", "full_early"}},
       {"runtime", "f32_residual", "Keep the residual stream in float32 on a GPU", &c->f32_residual},
+      {"runtime", "fused_epilogues",
+       "Do norms and activations inside a GPU's products of few tokens", &c->fused_epilogues},
   };
 }
 

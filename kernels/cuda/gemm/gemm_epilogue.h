@@ -21,6 +21,8 @@
 
 namespace slipstream::kernels {
 
+inline constexpr int kGemmEpilogueMaxTokens = 64;
+
 enum class GemmEpilogueKind : uint8_t { kNone, kResidualNorm, kScale, kGated };
 
 // All pointers are device memory of the caller. What is written by one kernel and read by another

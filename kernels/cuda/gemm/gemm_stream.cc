@@ -40,7 +40,7 @@ int NumSms() {
 KernelStatus ValidateEpilogue(const GemmStreamWeights& w, const GemmStreamArgs& a) {
   const GemmStreamEpilogue& e = a.epilogue;
   if (e.kind == GemmEpilogueKind::kNone) return KernelStatus::kOk;
-  if (a.m > 64) return KernelStatus::kUnsupported;
+  if (a.m > kGemmEpilogueMaxTokens) return KernelStatus::kUnsupported;
   switch (e.kind) {
     case GemmEpilogueKind::kResidualNorm:
       if (!e.residual || !e.norm_weight || !e.partials_out || e.residual_stride < w.n) {

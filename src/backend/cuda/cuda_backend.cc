@@ -72,6 +72,7 @@ Status CudaBackend::TakeError(Status status) {
 Result<StepRows> CudaBackend::BeginStep(const StepArrays& arrays) {
   SLIP_CHECK(inputs_ != nullptr, "a step before ReserveStep");
   step_error_ = {};
+  unscaled_ = {};
   SLIP_RETURN_IF_ERROR(TakeError(inputs_->Begin(arrays, options_.graphs, stream_)));
   return inputs_->rows();
 }
@@ -109,13 +110,71 @@ void CudaBackend::Embed(const EmbeddingTable& table, std::span<const int32_t>, f
 }
 
 void CudaBackend::MatMul(const Linear& w, TensorView x, TensorView y) {
+  Product(static_cast<const CudaLinear&>(w), x, y, {}, "");
+}
+
+// Rounding of rows that are not scaled yet is not for f16: they may exceed it.
+bool CudaBackend::Fuses(int64_t tokens) const {
+  return options_.fused_epilogues && tokens <= kernels::kGemmEpilogueMaxTokens &&
+         options_.f32_residual && options_.activation_dtype == DType::kBF16;
+}
+
+void CudaBackend::MatMulAddRmsNorm(const Linear& w, TensorView x, TensorView residual,
+                                   const float* weight, float eps, TensorView out) {
+  if (!Fuses(x.dim(0))) {
+    Backend::MatMulAddRmsNorm(w, x, residual, weight, eps, out);
+    return;
+  }
+  Product(static_cast<const CudaLinear&>(w), x, out,
+          {.kind = kernels::GemmEpilogueKind::kResidualNorm,
+           .residual = residual.as<float>(),
+           .residual_stride = residual.dim(1),
+           .norm_weight = weight,
+           .partials_out = square_sums_->as<float>()},
+          " + residual norm");
+  unscaled_ = {out.data, eps};
+}
+
+void CudaBackend::MatMulGated(const Linear& w, TensorView x, ActivationKind kind,
+                              TensorView scratch, TensorView out) {
   const auto& linear = static_cast<const CudaLinear&>(w);
-  SLIP_CHECK(x.dim(1) == linear.stream.k && y.dim(1) == linear.stream.n && x.dim(0) == y.dim(0));
+  if (linear.interleaved && Fuses(x.dim(0))) {
+    Product(
+        linear, x, out,
+        {.kind = kernels::GemmEpilogueKind::kGated, .gelu_tanh = kind == ActivationKind::kGeluTanh},
+        " + activation");
+    return;
+  }
+  MatMul(w, x, scratch);
+  Check(kernels::GatedActivationSm90({.gate_up = scratch.data,
+                                      .out = out.data,
+                                      .dtype = out.dtype,
+                                      .rows = out.dim(0),
+                                      .cols = out.dim(1),
+                                      .gelu_tanh = kind == ActivationKind::kGeluTanh,
+                                      .interleaved = linear.interleaved},
+                                     options_.dependent_launch, stream_),
+        "gated activation", Bytes(scratch) + Bytes(out));
+}
+
+// Every product comes through here: which kernel, and whether its inputs are still to be scaled.
+void CudaBackend::Product(const CudaLinear& linear, TensorView x, TensorView y,
+                          kernels::GemmStreamEpilogue epilogue, const char* epilogue_name) {
+  SLIP_CHECK(x.dim(1) == linear.stream.k && x.dim(0) == y.dim(0));
+  if (unscaled_.rows == x.data) {
+    if (epilogue.kind == kernels::GemmEpilogueKind::kNone) {
+      epilogue.kind = kernels::GemmEpilogueKind::kScale;
+    }
+    epilogue.partials_in = square_sums_->as<float>();
+    epilogue.eps = unscaled_.eps;
+  }
+  Overwrites(y);
   const bool stream = x.dim(0) <= kStreamMaxTokens || cublas_ == nullptr;
-  const Status done = stream ? StreamProduct(linear, x, y) : LibraryProduct(linear, x, y);
+  const Status done = stream ? StreamProduct(linear, x, y, epilogue) : LibraryProduct(linear, x, y);
   if (profiler_.on()) {
     profiler_.Mark(
-        "product " + std::to_string(linear.stream.n) + "x" + std::to_string(linear.stream.k),
+        "product " + std::to_string(linear.stream.n) + "x" + std::to_string(linear.stream.k) +
+            epilogue_name,
         2.0 * static_cast<double>(linear.stream.n * linear.stream.k) + Bytes(x) + Bytes(y),
         stream_);
   }
@@ -135,15 +194,17 @@ Status CudaBackend::LibraryProduct(const CudaLinear& linear, TensorView x, Tenso
                          stream_);
 }
 
-Status CudaBackend::StreamProduct(const CudaLinear& linear, TensorView x, TensorView y) {
+Status CudaBackend::StreamProduct(const CudaLinear& linear, TensorView x, TensorView y,
+                                  const kernels::GemmStreamEpilogue& epilogue) {
   kernels::GemmStreamArgs args;
   args.x = x.data;
   args.x_stride = linear.stream.k;
   args.bias = linear.bias ? linear.bias->as<float>() : nullptr;
   args.y = y.data;
-  args.y_stride = linear.stream.n;
+  args.y_stride = y.dim(1);
   args.y_dtype = y.dtype;
   args.m = static_cast<int>(x.dim(0));
+  args.epilogue = epilogue;
   if (options_.dependent_launch) SetWeightsAhead(options_.weights_ahead, args.m, &args.tuning);
   if (kernels::GemmStreamSm90(linear.stream, args, gemm_workspace_->data(), stream_) !=
       kernels::KernelStatus::kOk) {
@@ -155,6 +216,7 @@ Status CudaBackend::StreamProduct(const CudaLinear& linear, TensorView x, Tensor
 }
 
 void CudaBackend::RmsNorm(TensorView x, const float* weight, float eps, TensorView out) {
+  Overwrites(out);
   Check(kernels::RmsNormSm90({.x = x.data,
                               .weight = weight,
                               .out = out.data,
@@ -169,6 +231,7 @@ void CudaBackend::RmsNorm(TensorView x, const float* weight, float eps, TensorVi
 
 void CudaBackend::AddRmsNorm(TensorView residual, TensorView delta, const float* weight, float eps,
                              TensorView out) {
+  Overwrites(out);
   Check(kernels::AddRmsNormSm90({.residual = residual.data,
                                  .delta = delta.data,
                                  .weight = weight,
@@ -266,6 +329,7 @@ void CudaBackend::GatedActivation(TensorView gate_up, ActivationKind kind, Tenso
 }
 
 void CudaBackend::GatherRows(TensorView x, std::span<const int32_t>, TensorView out) {
+  Overwrites(out);
   Check(kernels::GatherRowsSm90(
             {.x = x.data,
              .rows = inputs_->logit_rows(),

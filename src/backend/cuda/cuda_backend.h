@@ -48,6 +48,8 @@ class CudaBackend final : public Backend {
 
   Result<std::unique_ptr<Linear>> MakeLinear(std::span<const WeightView> parts,
                                              std::span<const float> bias) override;
+  Result<std::unique_ptr<Linear>> MakeGatedLinear(const WeightView& gate, const WeightView& up,
+                                                  std::span<const float> bias) override;
   Result<std::unique_ptr<EmbeddingTable>> MakeEmbedding(const WeightView& table) override;
   Result<std::unique_ptr<Linear>> MakeTiedLinear(EmbeddingTable& table) override;
 
@@ -57,6 +59,10 @@ class CudaBackend final : public Backend {
   void RmsNorm(TensorView x, const float* weight, float eps, TensorView out) override;
   void AddRmsNorm(TensorView residual, TensorView delta, const float* weight, float eps,
                   TensorView out) override;
+  void MatMulAddRmsNorm(const Linear& w, TensorView x, TensorView residual, const float* weight,
+                        float eps, TensorView out) override;
+  void MatMulGated(const Linear& w, TensorView x, ActivationKind kind, TensorView scratch,
+                   TensorView out) override;
   void Add(TensorView x, TensorView y) override;
   void RopeAndWriteKv(TensorView qkv, int num_heads, const float* q_norm, const float* k_norm,
                       float eps, const RopeTable* rope, const AttentionBatch& batch,
@@ -81,7 +87,13 @@ class CudaBackend final : public Backend {
   Status TakeError(Status status);
   // Keeps the first launch that failed; the step reports it. `bytes` is for the profile.
   void Check(kernels::KernelStatus status, const char* op, double bytes);
-  Status StreamProduct(const CudaLinear& linear, TensorView x, TensorView y);
+  Result<std::unique_ptr<CudaLinear>> Register(std::unique_ptr<CudaLinear> linear,
+                                               std::span<const float> bias);
+  void Product(const CudaLinear& linear, TensorView x, TensorView y,
+               kernels::GemmStreamEpilogue epilogue, const char* epilogue_name);
+  bool Fuses(int64_t tokens) const;
+  Status StreamProduct(const CudaLinear& linear, TensorView x, TensorView y,
+                       const kernels::GemmStreamEpilogue& epilogue);
   Status LibraryProduct(const CudaLinear& linear, TensorView x, TensorView y);
   Status TuneProducts(int64_t vocab_size);
   Status TuneShape(const CudaLinear& linear, std::span<const int64_t> sizes, bool is_head, void* x,
@@ -92,13 +104,23 @@ class CudaBackend final : public Backend {
   cudaStream_t stream_ = nullptr;
   WeightUploader uploader_{DType::kBF16};
   std::unique_ptr<CublasLt> cublas_;  // null: not found here, long prompts are slower
-  std::unique_ptr<DeviceBuffer> gemm_workspace_, cublas_workspace_, attention_scratch_;
+  std::unique_ptr<DeviceBuffer> gemm_workspace_, cublas_workspace_, attention_scratch_,
+      square_sums_;
   std::unique_ptr<StepInputs> inputs_;
   std::unique_ptr<CudaSampler> sampler_;
   StepGraphs graphs_;
   StepProfiler profiler_;
   StepLimits limits_;
   std::vector<const CudaLinear*> linears_;  // all there are; the model owns them
+  // Rows whose division by the root mean square is left to the products that read them.
+  struct Unscaled {
+    const void* rows = nullptr;
+    float eps = 0.0f;
+  };
+  Unscaled unscaled_;
+  void Overwrites(const TensorView& out) {
+    if (unscaled_.rows == out.data) unscaled_ = {};
+  }
   Status step_error_;
   std::atomic<bool> fatal_{false};
 };

@@ -129,6 +129,13 @@ Status CudaBackend::ReserveStep(const StepLimits& limits, const ModelShape& shap
   SLIP_ASSIGN_OR_RETURN(
       gemm_workspace_,
       DeviceBuffer::Make(kernels::GemmStreamWorkspaceBytes(limits_.max_tokens, num_sms_), 0xFF));
+  int64_t sums = 1;
+  for (const CudaLinear* linear : linears_) {
+    sums = std::max(
+        sums, kernels::GemmStreamPartials(linear->stream.n) * kernels::kGemmEpilogueMaxTokens);
+  }
+  SLIP_ASSIGN_OR_RETURN(square_sums_,
+                        DeviceBuffer::Make(static_cast<size_t>(sums) * sizeof(float)));
   SLIP_RETURN_IF_ERROR(TuneProducts(shape.vocab_size));
   return CudaOk(cudaDeviceSynchronize(), "the GPU");
 }
@@ -228,12 +235,42 @@ Result<std::unique_ptr<Linear>> CudaBackend::MakeLinear(std::span<const WeightVi
     first += part.rows;
   }
   SLIP_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinear> out, WrapMatrix(std::move(memory), rows, cols));
-  linears_.push_back(out.get());
-  if (!bias.empty()) {
-    SLIP_ASSIGN_OR_RETURN(out->bias, DeviceBuffer::Make(bias.size_bytes()));
-    SLIP_RETURN_IF_ERROR(Upload(out->bias->data(), bias.data(), bias.size_bytes()));
+  return Register(std::move(out), bias);
+}
+
+Result<std::unique_ptr<Linear>> CudaBackend::MakeGatedLinear(const WeightView& gate,
+                                                             const WeightView& up,
+                                                             std::span<const float> bias) {
+  constexpr int64_t kRun = 8;  // rows of gates, then as many of ups: gemm_epilogue.h
+  if (gate.rows != up.rows || gate.rows % kRun != 0) {
+    return Backend::MakeGatedLinear(gate, up, bias);
   }
-  return out;
+  const size_t row_bytes = BytesOf(options_.activation_dtype, static_cast<size_t>(gate.cols));
+  SLIP_ASSIGN_OR_RETURN(std::shared_ptr<DeviceBuffer> memory,
+                        DeviceBuffer::Make(static_cast<size_t>(2 * gate.rows) * row_bytes));
+  SLIP_RETURN_IF_ERROR(uploader_.Upload(gate, memory->data(), kRun));
+  SLIP_RETURN_IF_ERROR(uploader_.Upload(up, memory->as<std::byte>(kRun * row_bytes), kRun));
+  SLIP_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinear> out,
+                        WrapMatrix(std::move(memory), 2 * gate.rows, gate.cols));
+  out->interleaved = true;
+  std::vector<float> placed(bias.size());
+  for (size_t i = 0; i < bias.size() / 2; ++i) {
+    const auto row = static_cast<size_t>(kernels::GemmGateRow(static_cast<int64_t>(i)));
+    placed[row] = bias[i];
+    placed[row + kRun] = bias[bias.size() / 2 + i];
+  }
+  return Register(std::move(out), placed);
+}
+
+// Known to tuning; with its bias.
+Result<std::unique_ptr<CudaLinear>> CudaBackend::Register(std::unique_ptr<CudaLinear> linear,
+                                                          std::span<const float> bias) {
+  if (!bias.empty()) {
+    SLIP_ASSIGN_OR_RETURN(linear->bias, DeviceBuffer::Make(bias.size_bytes()));
+    SLIP_RETURN_IF_ERROR(Upload(linear->bias->data(), bias.data(), bias.size_bytes()));
+  }
+  linears_.push_back(linear.get());
+  return linear;
 }
 
 Result<std::unique_ptr<EmbeddingTable>> CudaBackend::MakeEmbedding(const WeightView& table) {
@@ -251,8 +288,7 @@ Result<std::unique_ptr<Linear>> CudaBackend::MakeTiedLinear(EmbeddingTable& tabl
   auto& embedding = static_cast<CudaEmbedding&>(table);
   SLIP_ASSIGN_OR_RETURN(auto out,
                         WrapMatrix(embedding.memory, embedding.vocab_size, embedding.hidden));
-  linears_.push_back(out.get());
-  return out;
+  return Register(std::move(out), {});
 }
 
 }  // namespace slipstream

@@ -55,10 +55,11 @@ Status WeightUploader::Prepare() {
   return {};
 }
 
-Status WeightUploader::Upload(const WeightView& view, void* dst) {
+Status WeightUploader::Upload(const WeightView& view, void* dst, int64_t run) {
   SLIP_RETURN_IF_ERROR(Prepare());
   const size_t out_row = BytesOf(dtype_, static_cast<size_t>(view.cols));
-  const int64_t rows_per_piece = static_cast<int64_t>(kStagingBytes / out_row);
+  int64_t rows_per_piece = static_cast<int64_t>(kStagingBytes / out_row);
+  if (run > 0) rows_per_piece = rows_per_piece / run * run;
   if (rows_per_piece < 1) {
     return Fail(ErrorCode::kUnimplemented,
                 "weight rows of " + std::to_string(view.cols) + " columns are too long");
@@ -85,9 +86,11 @@ Status WeightUploader::Upload(const WeightView& view, void* dst) {
         unsupported = true;
         return;
       }
-      cudaError_t error =
-          cudaMemcpyAsync(static_cast<std::byte*>(dst) + static_cast<size_t>(first) * out_row,
-                          lane.staging.as<std::byte>(), bytes, cudaMemcpyHostToDevice, lane.stream);
+      const size_t width = run > 0 ? static_cast<size_t>(run) * out_row : bytes;
+      const size_t at = static_cast<size_t>(first) * out_row * (run > 0 ? 2 : 1);
+      cudaError_t error = cudaMemcpy2DAsync(static_cast<std::byte*>(dst) + at, 2 * width,
+                                            lane.staging.as<std::byte>(), width, width,
+                                            bytes / width, cudaMemcpyHostToDevice, lane.stream);
       if (error == cudaSuccess) error = cudaStreamSynchronize(lane.stream);
       if (error != cudaSuccess) cuda_error = error;
     }

@@ -22,6 +22,8 @@ class CudaLinear final : public Linear {
   std::shared_ptr<DeviceBuffer> memory;  // shared by a tied embedding
   std::unique_ptr<DeviceBuffer> bias;    // [N] f32, or null
   kernels::GemmStreamWeights stream;
+  // Of MakeGatedLinear, rows in the order of kernels::GemmGateRow; else one part after the other.
+  bool interleaved = false;
 };
 
 class CudaEmbedding final : public EmbeddingTable {
@@ -36,8 +38,9 @@ class CudaEmbedding final : public EmbeddingTable {
 class WeightUploader {
  public:
   explicit WeightUploader(DType dtype) : dtype_(dtype) {}
-  // Writes `view` in the target dtype to `dst`; returns when all of it is there.
-  Status Upload(const WeightView& view, void* dst);
+  // Writes `view` in the target dtype to `dst`; returns when all of it is there. With `run` rows in
+  // a row, then a gap of as many, if `run` is not 0. REQUIRES: run divides view.rows.
+  Status Upload(const WeightView& view, void* dst, int64_t run = 0);
 
  private:
   struct Lane {

@@ -99,7 +99,7 @@ inline Parsed Parse(const OutputForms& forms, std::string_view text,
 }
 
 inline void ExpectCalls(const Parsed& parsed, const std::vector<Call>& calls,
-                 const std::string& content = "") {
+                        const std::string& content = "") {
   EXPECT_EQ(parsed.calls, calls) << ::testing::PrintToString(parsed);
   EXPECT_EQ(parsed.content, content);
 }

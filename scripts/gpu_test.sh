@@ -21,7 +21,7 @@ failed=0
 check() { "$@" || { failed=1; echo "FAILED: $*"; }; }
 {
   nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-  for name in decode_prefetch prefill kv_cache ops gemm cublaslt sampling golden greedy; do
+  for name in decode_prefetch prefill kv_cache ops gemm gemm_epilogue gemm_layer cublaslt sampling golden greedy; do
     [ -x "$bin/cuda_${name}_test" ] || { echo "no cuda_${name}_test in $bin"; failed=1; continue; }
     check timeout 180 "$bin/cuda_${name}_test" --gtest_print_time=1
   done

@@ -48,7 +48,10 @@ struct GemmStreamEpilogue {
 // Rows of the square sums of a residual stream of `columns` columns: one per 128 of them.
 constexpr int64_t GemmStreamPartials(int64_t columns) { return (columns + 127) / 128; }
 
-// Where the rows of output `f` lie in a matrix for kGated; the up row is eight further.
-constexpr int64_t GemmGateRow(int64_t f) { return f / 8 * 16 + f % 8; }
+// Where the rows of output `f` lie in a matrix for kGated: a run of gates, then one of their ups.
+inline constexpr int64_t kGemmGateRun = 8;
+constexpr int64_t GemmGateRow(int64_t f) {
+  return f / kGemmGateRun * 2 * kGemmGateRun + f % kGemmGateRun;
+}
 
 }  // namespace slipstream::kernels

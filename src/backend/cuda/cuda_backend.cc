@@ -146,21 +146,15 @@ void CudaBackend::MatMulGated(const Linear& w, TensorView x, ActivationKind kind
     return;
   }
   MatMul(w, x, scratch);
-  Check(kernels::GatedActivationSm90({.gate_up = scratch.data,
-                                      .out = out.data,
-                                      .dtype = out.dtype,
-                                      .rows = out.dim(0),
-                                      .cols = out.dim(1),
-                                      .gelu_tanh = kind == ActivationKind::kGeluTanh,
-                                      .interleaved = linear.interleaved},
-                                     options_.dependent_launch, stream_),
-        "gated activation", Bytes(scratch) + Bytes(out));
+  Activate(scratch, kind, out, linear.interleaved);
 }
 
 // Every product comes through here: which kernel, and whether its inputs are still to be scaled.
 void CudaBackend::Product(const CudaLinear& linear, TensorView x, TensorView y,
                           kernels::GemmStreamEpilogue epilogue, const char* epilogue_name) {
-  SLIP_CHECK(x.dim(1) == linear.stream.k && x.dim(0) == y.dim(0));
+  const bool gated = epilogue.kind == kernels::GemmEpilogueKind::kGated;
+  SLIP_CHECK(x.dim(1) == linear.stream.k && x.dim(0) == y.dim(0) &&
+             y.dim(1) == (gated ? linear.stream.n / 2 : linear.stream.n));
   if (unscaled_.rows == x.data) {
     if (epilogue.kind == kernels::GemmEpilogueKind::kNone) {
       epilogue.kind = kernels::GemmEpilogueKind::kScale;
@@ -318,12 +312,18 @@ void CudaBackend::Attention(TensorView qkv, const KvLayerView& kv, const Attenti
 }
 
 void CudaBackend::GatedActivation(TensorView gate_up, ActivationKind kind, TensorView out) {
+  Activate(gate_up, kind, out, false);
+}
+
+void CudaBackend::Activate(TensorView gate_up, ActivationKind kind, TensorView out,
+                           bool interleaved) {
   Check(kernels::GatedActivationSm90({.gate_up = gate_up.data,
                                       .out = out.data,
                                       .dtype = out.dtype,
                                       .rows = out.dim(0),
                                       .cols = out.dim(1),
-                                      .gelu_tanh = kind == ActivationKind::kGeluTanh},
+                                      .gelu_tanh = kind == ActivationKind::kGeluTanh,
+                                      .interleaved = interleaved},
                                      options_.dependent_launch, stream_),
         "gated activation", Bytes(gate_up) + Bytes(out));
 }

@@ -92,6 +92,7 @@ class CudaBackend final : public Backend {
   void Product(const CudaLinear& linear, TensorView x, TensorView y,
                kernels::GemmStreamEpilogue epilogue, const char* epilogue_name);
   bool Fuses(int64_t tokens) const;
+  void Activate(TensorView gate_up, ActivationKind kind, TensorView out, bool interleaved);
   Status StreamProduct(const CudaLinear& linear, TensorView x, TensorView y,
                        const kernels::GemmStreamEpilogue& epilogue);
   Status LibraryProduct(const CudaLinear& linear, TensorView x, TensorView y);

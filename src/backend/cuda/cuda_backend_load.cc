@@ -241,7 +241,7 @@ Result<std::unique_ptr<Linear>> CudaBackend::MakeLinear(std::span<const WeightVi
 Result<std::unique_ptr<Linear>> CudaBackend::MakeGatedLinear(const WeightView& gate,
                                                              const WeightView& up,
                                                              std::span<const float> bias) {
-  constexpr int64_t kRun = 8;  // rows of gates, then as many of ups: gemm_epilogue.h
+  constexpr int64_t kRun = kernels::kGemmGateRun;
   if (gate.rows != up.rows || gate.rows % kRun != 0) {
     return Backend::MakeGatedLinear(gate, up, bias);
   }

@@ -30,6 +30,22 @@ namespace slipstream::kernels::SLIP_ISA {
 
 constexpr int kLanes = 16;
 
+#ifndef SLIP_MASKED_LANES
+// The first n lanes; the others are zero, or stay as they are.
+SLIP_INLINE F32x16 LoadN(const float* p, int64_t n) {
+  if (n >= kLanes) return Load(p);
+  float t[kLanes] = {};
+  for (int64_t i = 0; i < n; ++i) t[i] = p[i];
+  return Load(t);
+}
+SLIP_INLINE void StoreN(float* p, F32x16 v, int64_t n) {
+  if (n >= kLanes) return Store(p, v);
+  float t[kLanes];
+  Store(t, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = t[i];
+}
+#endif
+
 SLIP_INLINE int64_t MinOf(int64_t a, int64_t b) { return a < b ? a : b; }
 SLIP_INLINE int64_t MaxOf(int64_t a, int64_t b) { return a > b ? a : b; }
 SLIP_INLINE int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }

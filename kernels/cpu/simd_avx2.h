@@ -20,18 +20,6 @@ SLIP_INLINE void Store(float* p, F32x16 v) {
   _mm256_storeu_ps(p, v.a);
   _mm256_storeu_ps(p + 8, v.b);
 }
-SLIP_INLINE F32x16 LoadN(const float* p, int64_t n) {
-  if (n >= 16) return Load(p);
-  float t[16] = {};
-  for (int64_t i = 0; i < n; ++i) t[i] = p[i];
-  return Load(t);
-}
-SLIP_INLINE void StoreN(float* p, F32x16 v, int64_t n) {
-  if (n >= 16) return Store(p, v);
-  float t[16];
-  Store(t, v);
-  for (int64_t i = 0; i < n; ++i) p[i] = t[i];
-}
 SLIP_INLINE F32x16 Set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 SLIP_INLINE F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 SLIP_INLINE F32x16 Fma(F32x16 x, F32x16 y, F32x16 z) {

@@ -17,6 +17,7 @@ SLIP_INLINE __mmask16 FirstLanes(int64_t n) {
   if (n <= 0) return 0;
   return n >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << n) - 1);
 }
+#define SLIP_MASKED_LANES
 SLIP_INLINE F32x16 LoadN(const float* p, int64_t n) {
   return _mm512_maskz_loadu_ps(FirstLanes(n), p);
 }

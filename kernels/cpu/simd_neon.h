@@ -35,18 +35,6 @@ SLIP_INLINE void Store(float* p, F32x16 v) {
   vst1q_f32(p + 8, v.c);
   vst1q_f32(p + 12, v.d);
 }
-SLIP_INLINE F32x16 LoadN(const float* p, int64_t n) {
-  if (n >= 16) return Load(p);
-  float t[16] = {};
-  for (int64_t i = 0; i < n; ++i) t[i] = p[i];
-  return Load(t);
-}
-SLIP_INLINE void StoreN(float* p, F32x16 v, int64_t n) {
-  if (n >= 16) return Store(p, v);
-  float t[16];
-  Store(t, v);
-  for (int64_t i = 0; i < n; ++i) p[i] = t[i];
-}
 SLIP_INLINE F32x16 Set1(float x) {
   const float32x4_t v = vdupq_n_f32(x);
   return {v, v, v, v};

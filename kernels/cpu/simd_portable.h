@@ -29,14 +29,6 @@ SLIP_INLINE F32x16 Load(const float* p) {
   return r;
 }
 SLIP_INLINE void Store(float* p, F32x16 x) { __builtin_memcpy(p, x.v, sizeof(x.v)); }
-SLIP_INLINE F32x16 LoadN(const float* p, int64_t n) {
-  F32x16 r = {};
-  for (int64_t i = 0; i < n && i < 16; ++i) r.v[i] = p[i];
-  return r;
-}
-SLIP_INLINE void StoreN(float* p, F32x16 x, int64_t n) {
-  for (int64_t i = 0; i < n && i < 16; ++i) p[i] = x.v[i];
-}
 SLIP_INLINE F32x16 Set1(float x) {
   F32x16 r;
   SLIP_LANES(16, x);

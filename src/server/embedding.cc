@@ -15,10 +15,10 @@ EmbeddingOptions DefaultEmbedding(const Service& service) {
   return options;
 }
 
-Result<Pooling> ParsePooling(std::string_view name) {
+std::optional<Pooling> ParsePooling(std::string_view name) {
   if (name == "last") return Pooling::kLast;
   if (name == "mean") return Pooling::kMean;
-  return InvalidArgument("pooling must be \"last\" or \"mean\"", "pooling");
+  return std::nullopt;
 }
 
 Status AskForEmbedding(const Service& service, const EmbeddingOptions& options,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -21,8 +22,8 @@ struct EmbeddingOptions {
 // What a request gets that names nothing: the server's option, else what the model's files say,
 // else the last token's state.
 EmbeddingOptions DefaultEmbedding(const Service& service);
-// "last" or "mean".
-Result<Pooling> ParsePooling(std::string_view name);
+// "last" or "mean"; else nothing.
+std::optional<Pooling> ParsePooling(std::string_view name);
 // Makes `request` one that ends behind its prompts; dimensions are checked.
 Status AskForEmbedding(const Service& service, const EmbeddingOptions& options,
                        GenerateRequest* request);

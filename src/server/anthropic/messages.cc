@@ -111,8 +111,7 @@ class MessagesResponder final : public ItemResponder {
 };
 
 Result<ParsedChat> Parse(const Service& service, const HttpRequest& http, bool needs_limit) {
-  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
-  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
   SLIP_ASSIGN_OR_RETURN(const Json chat, ChatOfMessages(body, needs_limit));
   SLIP_ASSIGN_OR_RETURN(ParsedChat parsed, ParseChatBody(service, chat));
   parsed.options.id = NewId("msg_");

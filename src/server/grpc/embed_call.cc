@@ -93,11 +93,7 @@ void EmbedCall::FinishWith(const grpc::Status& status) {
   generation_.reset();
   if (finished_) return;
   finished_ = true;
-  if (record_) {
-    record_->status = static_cast<int>(status.error_code());
-    record_->permit.reset();
-    if (service_.config().log_requests) LogRequest(LogLevel::kInfo, *record_);
-  }
+  if (record_) CloseRecord(service_, status, record_.get());
   Finish(status);
 }
 

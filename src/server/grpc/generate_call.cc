@@ -71,6 +71,12 @@ grpc::Status ToGrpcStatus(const Error& error) {
                       error.param.substr(0, 128));
 }
 
+void CloseRecord(const Service& service, const grpc::Status& status, RequestRecord* record) {
+  record->status = static_cast<int>(status.error_code());
+  record->permit.reset();
+  if (service.config().log_requests) LogRequest(LogLevel::kInfo, *record);
+}
+
 Result<GenerateRequest> ParseGenerateRequest(const Service& service,
                                              const v1::GenerateRequest& message) {
   if (!message.model().empty()) SLIP_RETURN_IF_ERROR(CheckModel(service, message.model()));
@@ -185,11 +191,7 @@ void GenerateCall::FinishWith(grpc::Status status) {
   if (finishing_) return;
   finishing_ = true;
   status_ = std::move(status);
-  if (record_) {
-    record_->status = static_cast<int>(status_.error_code());
-    record_->permit.reset();
-    if (service_.config().log_requests) LogRequest(LogLevel::kInfo, *record_);
-  }
+  if (record_) CloseRecord(service_, status_, record_.get());
   Advance();
 }
 

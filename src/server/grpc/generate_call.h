@@ -16,6 +16,9 @@ namespace slipstream {
 
 grpc::Status ToGrpcStatus(const Error& error);
 
+// The call of `record` is answered: gives its key's place back and logs it.
+void CloseRecord(const Service& service, const grpc::Status& status, RequestRecord* record);
+
 // Checks ranges that the engine does not check, and defaults.
 Result<GenerateRequest> ParseGenerateRequest(const Service& service,
                                              const v1::GenerateRequest& message);

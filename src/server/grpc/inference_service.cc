@@ -60,35 +60,15 @@ class InferenceService final : public v1::Inference::CallbackService {
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* message) override {
-    auto call = std::make_shared<GenerateCall>(service_, NextLoop());
-    auto record = Admit(service_, *context, "Generate");
-    if (!record) {
-      call->Refuse(record.error());
-    } else if (auto request = ParseGenerateRequest(service_, *message); !request) {
-      call->Refuse(request.error());
-    } else {
-      (*record)->request_id = request->id;
-      request->record = std::move(*record);
-      call->Start(std::move(*request));
-    }
-    return call.get();  // it holds itself until OnDone
+    return Begin(context, "Generate", std::make_shared<GenerateCall>(service_, NextLoop()),
+                 ParseGenerateRequest, *message);
   }
 
   grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context,
                                   const v1::EmbedRequest* message,
                                   v1::EmbedResponse* response) override {
-    auto call = std::make_shared<EmbedCall>(service_, NextLoop(), response);
-    auto record = Admit(service_, *context, "Embed");
-    if (!record) {
-      call->Refuse(record.error());
-    } else if (auto parsed = ParseEmbedRequest(service_, *message); !parsed) {
-      call->Refuse(parsed.error());
-    } else {
-      (*record)->request_id = parsed->request.id;
-      parsed->request.record = std::move(*record);
-      call->Start(std::move(*parsed));
-    }
-    return call.get();  // it holds itself until OnDone
+    return Begin(context, "Embed", std::make_shared<EmbedCall>(service_, NextLoop(), response),
+                 ParseEmbedRequest, *message);
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
@@ -173,6 +153,27 @@ class InferenceService final : public v1::Inference::CallbackService {
 
  private:
   EventLoop& NextLoop() { return *loops_[next_loop_.fetch_add(1) % loops_.size()]; }
+
+  static GenerateRequest& RequestIn(GenerateRequest& parsed) { return parsed; }
+  static GenerateRequest& RequestIn(ParsedEmbed& parsed) { return parsed.request; }
+
+  // Starts a call or refuses it. A refused key is not told what is wrong with the message.
+  template <typename Call, typename Parse, typename Message>
+  Call* Begin(grpc::CallbackServerContext* context, const char* method,
+              const std::shared_ptr<Call>& call, Parse parse, const Message& message) {
+    auto record = Admit(service_, *context, method);
+    if (!record) {
+      call->Refuse(record.error());
+    } else if (auto parsed = parse(service_, message); !parsed) {
+      call->Refuse(parsed.error());
+    } else {
+      GenerateRequest& request = RequestIn(*parsed);
+      (*record)->request_id = request.id;
+      request.record = std::move(*record);
+      call->Start(std::move(*parsed));
+    }
+    return call.get();  // it holds itself until OnDone
+  }
 
   // Runs `work` on a tokenizer thread, then ends the call. Message and response live until then.
   grpc::ServerUnaryReactor* OnPool(grpc::CallbackServerContext* context, const char* method,

@@ -146,8 +146,7 @@ Result<ParsedChat> ParseChatBody(const Service& service, const Json& body) {
 namespace {
 
 Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
-  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
-  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
   return ParseChatBody(service, body);
 }
 

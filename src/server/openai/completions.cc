@@ -152,8 +152,7 @@ struct ParsedCompletion {
 };
 
 Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpRequest& http) {
-  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
-  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
   ParsedCompletion parsed;
   GenerateRequest& request = parsed.request;
   SamplingParams& params = request.params;

@@ -114,8 +114,7 @@ void ReadEmbedding(FieldReader& reader, const Service& service, ParsedEmbedding*
 }
 
 Result<ParsedEmbedding> ParseEmbedding(const Service& service, const HttpRequest& http) {
-  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
-  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
   ParsedEmbedding parsed;
   parsed.embedding = DefaultEmbedding(service);
   GenerateRequest& request = parsed.request;

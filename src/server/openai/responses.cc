@@ -25,8 +25,7 @@ Error NoResponse(const std::string& id, std::string param) {
 
 Result<ParsedChat> Parse(const Service& service, const HttpRequest& http, ResponseStore& store,
                          const std::string& owner, ResponsesInput* input) {
-  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
-  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
   SLIP_ASSIGN_OR_RETURN(*input, ReadResponsesInput(body));
   Json previous = Json::array();
   if (input->previous) {

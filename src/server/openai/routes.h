@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "server/http/router.h"
+#include "server/openai/field_reader.h"
 #include "server/service.h"
 
 namespace slipstream {
@@ -16,7 +17,7 @@ void AddModelRoutes(Service& service, Router* router);       // GET /v1/models, 
 void AddResponsesRoutes(Service& service, Router* router);   // /v1/responses
 void AddTokenizeRoutes(Service& service, Router* router);    // POST /tokenize, /detokenize
 
-// What a JSON endpoint asks of a request before its body is parsed.
-Status CheckJsonContent(const HttpRequest& request);
+// The body of a request to a JSON endpoint; refuses another content-type before it is parsed.
+Result<Json> ReadJsonBody(const HttpRequest& request);
 
 }  // namespace slipstream

@@ -44,8 +44,7 @@ void AnswerFromPool(Service& service, const std::shared_ptr<Exchange>& exchange,
 }
 
 Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRequest& http) {
-  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
-  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
   FieldReader reader(body, "");
   const auto model = reader.String("model");
   const auto prompt = reader.String("prompt");
@@ -81,8 +80,7 @@ Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRe
 }
 
 Result<std::function<WorkResult()>> ParseDetokenize(Service& service, const HttpRequest& http) {
-  SLIP_RETURN_IF_ERROR(CheckJsonContent(http));
-  SLIP_ASSIGN_OR_RETURN(const Json body, ParseJsonObject(http.body));
+  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
   FieldReader reader(body, "");
   const auto model = reader.String("model");
   const Json* tokens = reader.Array("tokens");
@@ -126,11 +124,13 @@ std::string TokenizerInfo(const Service& service) {
 
 }  // namespace
 
-Status CheckJsonContent(const HttpRequest& request) {
+Result<Json> ReadJsonBody(const HttpRequest& request) {
   std::string type = request.content_type.substr(0, request.content_type.find(';'));
   while (!type.empty() && type.back() == ' ') type.pop_back();
   for (char& c : type) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (type.empty() || type == "application/json" || type.ends_with("+json")) return {};
+  if (type.empty() || type == "application/json" || type.ends_with("+json")) {
+    return ParseJsonObject(request.body);
+  }
   return InvalidArgument("content-type must be application/json, not " + type.substr(0, 64));
 }
 

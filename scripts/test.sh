@@ -81,7 +81,6 @@ if [ -z "$fast" ]; then
 
   if command -v clang++-16 > /dev/null; then
     step "build (fuzz)"
-    cmake_args=()
     configure fuzz
     mapfile -t targets < <(unit_tests fuzz | grep '^fuzz_')
     build fuzz "${targets[@]}"

@@ -26,7 +26,7 @@ struct GrammarCompilerOptions {
   int max_waiting = 64;      // distinct sources
   int max_late_threads = 4;  // that are over their deadline
   size_t max_source_bytes = size_t{256} << 10;
-  size_t max_cached_bytes = size_t{512} << 20;  // of compiled grammars no request holds
+  size_t max_cached_bytes = size_t{256} << 20;  // of compiled grammars no request holds
 };
 
 class GrammarCompiler {

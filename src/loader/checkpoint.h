@@ -47,7 +47,8 @@ class Checkpoint {
   virtual const std::vector<CheckpointTensor>& tensors() const = 0;
   // Null when there is no such tensor.
   virtual const CheckpointTensor* Find(std::string_view name) const = 0;
-  // Says that the weights were copied into the backend: mapped pages may leave memory.
+  // Says that what was read so far has been copied: mapped pages may leave memory. Cheap; reading
+  // them again is possible.
   virtual void ReleasePages() const {}
 
   // The tensor as [rows, cols]; an error naming file, tensor and both shapes if it differs.

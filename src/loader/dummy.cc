@@ -34,6 +34,11 @@ Result<std::unique_ptr<DummyCheckpoint>> DummyCheckpoint::Open(const std::string
   return out;
 }
 
+void DummyCheckpoint::ReleasePages() const {
+  matrices_.ReleasePages();
+  norms_.ReleasePages();
+}
+
 Status DummyCheckpoint::Fill(const std::vector<CheckpointTensor>& wanted,
                              const LoadOptions& options) {
   RandomBlock::Spec matrix{.dtype = options.dummy_dtype, .seed = options.seed};

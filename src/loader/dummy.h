@@ -18,6 +18,7 @@ class DummyCheckpoint final : public TableCheckpoint {
                                                        const LoadOptions& options);
 
   std::string_view format() const override { return "dummy"; }
+  void ReleasePages() const override;
 
  private:
   Status Fill(const std::vector<CheckpointTensor>& wanted, const LoadOptions& options);

@@ -100,6 +100,11 @@ RandomBlock::~RandomBlock() {
   if (data_ != nullptr) munmap(data_, mapped_bytes_);
 }
 
+void RandomBlock::ReleasePages() const {
+  // Only a hint: failure leaves the pages resident, which is correct as well.
+  if (data_ != nullptr) madvise(data_, mapped_bytes_, MADV_DONTNEED);
+}
+
 const void* RandomBlock::Next(size_t bytes) {
   const void* out = data_ + next_;
   next_ = (next_ + RoundUp(bytes, 64)) % block_bytes_;

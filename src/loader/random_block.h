@@ -33,6 +33,10 @@ class RandomBlock {
   // REQUIRES: bytes <= largest_bytes.
   const void* Next(size_t bytes);
 
+  // Lets the pages leave this process's resident memory, where each counts as often as it is
+  // mapped; the block stays.
+  void ReleasePages() const;
+
  private:
   char* data_ = nullptr;
   size_t mapped_bytes_ = 0;

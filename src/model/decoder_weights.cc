@@ -117,9 +117,11 @@ Result<DecoderWeights> WeightReader::ReadAll() {
                         checkpoint_.Matrix(kEmbedding, config_.vocab_size, config_.hidden_size));
   out.embedding_dtype = table.dtype;
   SLIP_ASSIGN_OR_RETURN(out.embedding, backend_.MakeEmbedding(table));
+  checkpoint_.ReleasePages();
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     SLIP_ASSIGN_OR_RETURN(LayerWeights layer, ReadLayer("model.layers." + std::to_string(i) + "."));
     out.layers.push_back(std::move(layer));
+    checkpoint_.ReleasePages();
   }
   SLIP_ASSIGN_OR_RETURN(out.final_norm, ReadNorm("model.", "norm.weight", config_.hidden_size));
   if (config_.tie_word_embeddings) {

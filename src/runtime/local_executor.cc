@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "backend/devices.h"
+#include "base/host_memory.h"
 #include "runtime/model_runner.h"
 
 namespace slipstream {
@@ -95,6 +96,7 @@ Result<std::unique_ptr<LocalExecutor>> MakeLocalExecutor(const Checkpoint& check
                                                          const EngineConfig& engine,
                                                          const RuntimeConfig& runtime) {
   SLIP_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend(runtime));
+  LogHostMemory("starting the backend");
   SLIP_ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
                         ModelRunner::Create(checkpoint, engine, runtime, std::move(backend)));
   return std::make_unique<RunnerExecutor>(std::move(runner));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/host_memory.h"
 #include "base/log.h"
 #include "base/token_constraint.h"
 #include "runtime/memory_budget.h"
@@ -63,6 +64,8 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
   std::unique_ptr<ModelRunner> out(new ModelRunner());
   out->backend_ = std::move(backend);
   SLIP_ASSIGN_OR_RETURN(out->model_, BuildModel(checkpoint, *out->backend_));
+  checkpoint.ReleasePages();
+  LogHostMemory("reading weights");
   const ModelConfig& config = out->model_->config();
   out->max_logit_rows_ = std::max(engine.max_num_seqs, kMinLogitRows);
   const int64_t max_model_len =
@@ -78,6 +81,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
        .max_positions = max_model_len}));
   SLIP_ASSIGN_OR_RETURN(DeviceSampler * device_sampler,
                         out->backend_->MakeDeviceSampler(engine.max_num_seqs, config.vocab_size));
+  LogHostMemory("reserving for steps");
 
   const KvDemand demand{.bytes_per_token = out->model_->kv_bytes_per_token(kv_dtype),
                         .model_limit = config.max_position_embeddings,
@@ -108,7 +112,9 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
   out->token_ids_.reserve(engine.max_batch_tokens);
   out->logit_rows_.reserve(engine.max_batch_tokens);
   out->row_index_.resize(engine.max_batch_tokens);
+  LogHostMemory("the KV cache");
   SLIP_RETURN_IF_ERROR(out->WarmUp());
+  LogHostMemory("the first steps");
   return out;
 }
 
@@ -140,6 +146,19 @@ Status ModelRunner::RunUnseen(int num_seqs, int queries) {
   return backend_->Synchronize();
 }
 
+// One token of the last step; its slot is loaded again before a sequence uses it.
+Status ModelRunner::SampleUnseen() {
+  const SamplerSlotUpdate update{.params = std::make_shared<const SamplingParams>()};
+  const SampleRow row;
+  const int32_t logits_row = 0;
+  SLIP_RETURN_IF_ERROR(sampler_->Update({&update, 1}));
+  SLIP_ASSIGN_OR_RETURN(const TensorView logits, model_->Logits(0, 1));
+  SLIP_RETURN_IF_ERROR(sampler_->Sample({&row, 1}, {&logits_row, 1}, {}, logits, true));
+  const auto token = sampler_->Collect();
+  if (!token) LogWarning("a first step without a prompt: {}", token.error().message);
+  return {};
+}
+
 Status ModelRunner::WarmUp() {
   const std::vector<int> recorded = backend_->RecordedRows();
   if (recorded.empty()) return {};
@@ -147,6 +166,7 @@ Status ModelRunner::WarmUp() {
   const int64_t prompt = std::min<int64_t>(info_.max_batch_tokens, info_.max_model_len);
   SLIP_RETURN_IF_ERROR(RunUnseen(1, static_cast<int>(prompt)));
   for (const int num_seqs : recorded) SLIP_RETURN_IF_ERROR(RunUnseen(num_seqs, 1));
+  SLIP_RETURN_IF_ERROR(SampleUnseen());
   LogInfo("recorded {} sizes of decode steps in {:.2f} s", recorded.size(),
           static_cast<double>(NowUs() - begin_us) * 1e-6);
   return {};

@@ -49,6 +49,7 @@ class ModelRunner {
   // Runs steps that leave no trace, so that no request pays for what a first step costs.
   Status WarmUp();
   Status RunUnseen(int num_seqs, int queries);
+  Status SampleUnseen();
 
   // `input` is the engine's, or comes from another machine: nothing in it may reach memory that is
   // not ours.

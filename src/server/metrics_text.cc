@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/host_memory.h"
 #include "server/metrics_page.h"
 
 namespace slipstream {
@@ -122,13 +123,29 @@ void AddKeys(MetricsPage& page, const std::vector<std::shared_ptr<KeyAccount>>& 
   }
 }
 
+void AddMemory(MetricsPage& page, const HostMemory& memory) {
+  page.Head("host_memory_bytes", "gauge", "Resident memory of the host by what it is");
+  page.Sample("host_memory_bytes", memory.own_bytes, "kind=\"own\"");
+  page.Sample("host_memory_bytes", memory.file_bytes, "kind=\"files\"");
+  page.Sample("host_memory_bytes", memory.shared_bytes, "kind=\"shared\"");
+  page.Gauge("host_memory_peak_bytes", "Most host memory that was ever resident",
+             memory.peak_bytes);
+}
+
 }  // namespace
 
 std::string RenderMetrics(const MetricsSources& sources) {
-  MetricsPage page("slipstream_", MetricsPage::Label("model_name", sources.model_name));
+  const std::string model = MetricsPage::Label("model_name", sources.model_name);
+  const HostMemory memory = ReadHostMemory();
+  MetricsPage page("slipstream_", model);
   AddEngine(page, sources.engine, sources.block_size_tokens);
   AddServer(page, sources.server);
   AddKeys(page, sources.keys);
+  AddMemory(page, memory);
+  // The name that dashboards of any process ask for.
+  MetricsPage process("process_", model);
+  process.Gauge("resident_memory_bytes", "Resident memory", memory.resident_bytes);
+  page.Append(process.Take());
   if (sources.vllm_names) AddVllmNames(sources, &page);
   return page.Take();
 }

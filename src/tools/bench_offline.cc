@@ -192,7 +192,6 @@ Result<std::vector<BenchRow>> RunOfflineBench(const OfflineBenchOptions& o) {
   config.max_queued_requests = std::max(config.max_queued_requests, o.batch);
   SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(o.model.path, ToLoadOptions(o.model)));
   SLIP_ASSIGN_OR_RETURN(auto executor, MakeLocalExecutor(*checkpoint, config, o.runtime));
-  checkpoint->ReleasePages();
   const auto engine = MakeEngine(config, std::move(executor));
   SLIP_RETURN_IF_ERROR(CheckBatchFits(o, engine->info()));
   engine->Start();

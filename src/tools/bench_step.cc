@@ -162,7 +162,6 @@ Result<std::vector<StepBenchRow>> RunStepBench(const StepBenchOptions& o) {
   const int64_t begin_us = NowUs();
   SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(o.model.path, ToLoadOptions(o.model)));
   SLIP_ASSIGN_OR_RETURN(auto executor, MakeLocalExecutor(*checkpoint, config, o.runtime));
-  checkpoint->ReleasePages();
   std::printf("loaded in %.2f s\n", static_cast<double>(NowUs() - begin_us) * 1e-6);
   std::printf("%6s %8s %10s %8s %10s\n", "batch", "context", "ms", "share", "submit us");
   for (StepBenchRow& row : rows) {

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "base/host_memory.h"
 #include "base/log.h"
 #include "config/server_config.h"
 #include "runtime/local_executor.h"
@@ -159,7 +160,6 @@ Result<Backing> MakeBacking(const State& s, const Checkpoint& checkpoint) {
     return Backing{std::move(remote), fmt::format("worker at {}", s.worker)};
   }
   SLIP_ASSIGN_OR_RETURN(auto local, MakeLocalExecutor(checkpoint, s.engine, s.runtime));
-  checkpoint.ReleasePages();
   const LocalExecutorStats stats = local->stats();
   std::string summary = fmt::format("{}, KV cache {} {:.1f} MiB", stats.backend, stats.kv_dtype,
                                     stats.kv_cache_bytes / 1048576.0);
@@ -192,6 +192,7 @@ void PrintSummary(const State& s, const Checkpoint& checkpoint, const std::strin
               static_cast<long>(info.num_blocks * info.block_size_tokens),
               static_cast<long>(info.max_model_len), info.max_num_seqs);
   PrintTemplate(s, text);
+  std::printf("memory     %s of the host\n", Describe(ReadHostMemory()).c_str());
   if (server.grpc_port() != 0)
     std::printf("gRPC       %s:%d\n", s.server.host.c_str(), server.grpc_port());
   std::printf("ready in   %.2f s\n", (NowUs() - start_us) * 1e-6);
@@ -232,8 +233,10 @@ Status RunServe(State& s) {
   if (s.model_name.empty()) s.model_name = DefaultName(s.model.path);
 
   SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(s.model.path, ToLoadOptions(s.model)));
+  LogHostMemory("opening the checkpoint");
   SLIP_ASSIGN_OR_RETURN(const TextStack text,
                         OpenTextStack(*checkpoint, s.chat_template_file, s.tokenizer));
+  LogHostMemory("the tokenizer");
   SLIP_ASSIGN_OR_RETURN(Backing backing, MakeBacking(s, *checkpoint));
   const ExecutorInfo info = backing.executor->info();
   const auto engine = MakeEngine(s.engine, std::move(backing.executor));
@@ -255,6 +258,7 @@ Status RunServe(State& s) {
   // From the moment the summary says that we listen, a signal drains instead of ending a start.
   starting.reset();
   PrintSummary(s, *checkpoint, backing.summary, info, text, **server, start_us);
+  checkpoint.reset();  // everything is in the backend: files may be replaced
 
   const int signal = WaitForStop(stop_signals, s.server, **server);
   LogInfo("{}: draining for up to {} s", signal == SIGINT ? "SIGINT" : "SIGTERM", s.drain_seconds);

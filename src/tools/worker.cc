@@ -30,7 +30,6 @@ Status RunWorker(const State& state) {
   SLIP_ASSIGN_OR_RETURN(auto checkpoint,
                         OpenCheckpoint(state.model.path, ToLoadOptions(state.model)));
   SLIP_ASSIGN_OR_RETURN(auto executor, MakeLocalExecutor(*checkpoint, state.engine, state.runtime));
-  checkpoint->ReleasePages();
   WorkerServer worker(std::move(listener), *executor);
   LogInfo("worker for {} waits for a leader on port {}", state.model.path, worker.port());
   starting.reset();

@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <vector>
 
 #include "base/bounded_queue.h"
+#include "base/host_memory.h"
 #include "base/metrics.h"
 #include "base/result.h"
 #include "base/rng.h"
@@ -84,6 +86,29 @@ TEST(Rng, IsUniformAndDependsOnSeedAndIndex) {
   EXPECT_NEAR(sum / 100000, 0.5, 0.005);
   EXPECT_NE(UniformAt(7, 1), UniformAt(8, 1));
   EXPECT_NE(UniformAt(7, 1), UniformAt(7, 2));
+}
+
+TEST(HostMemory, ReadsTheLinesItNeeds) {
+  const HostMemory m = ParseHostMemory(
+      "Name:\tx VmRSS: 7 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t     512 kB\n"
+      "RssFile:\t     256 kB\nRssShmem:\t     256 kB\n");
+  EXPECT_EQ(m.resident_bytes, 1024 << 10);
+  EXPECT_EQ(m.own_bytes, 512 << 10);
+  EXPECT_EQ(m.file_bytes, 256 << 10);
+  EXPECT_EQ(m.shared_bytes, 256 << 10);
+  EXPECT_EQ(m.peak_bytes, 2048 << 10);
+  EXPECT_EQ(Describe(m), "1 MiB (own 0, files 0, shared 0; peak 2)");
+  EXPECT_EQ(ParseHostMemory("").resident_bytes, 0);
+  EXPECT_EQ(ParseHostMemory("VmRSS:").resident_bytes, 0);
+}
+
+TEST(HostMemory, CountsWhatIsTouched) {
+  constexpr size_t kBytes = size_t{32} << 20;
+  const int64_t before = ReadHostMemory().own_bytes;
+  ASSERT_GT(before, 0);
+  const std::vector<char> touched(kBytes, 1);
+  EXPECT_GT(ReadHostMemory().own_bytes, before + static_cast<int64_t>(kBytes) / 2);
+  EXPECT_EQ(touched[kBytes / 2], 1);
 }
 
 }  // namespace

@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/host_memory.h"
 #include "loader/float_bits.h"
+#include "loader/random_block.h"
 #include "tests/loader/safetensors_writer.h"
 #include "tests/loader/temp_dir.h"
 
@@ -141,6 +143,22 @@ TEST(FloatBits, RoundsToNearestEven) {
     if (std::isnan(f)) continue;
     EXPECT_EQ(F16FromFloat(f), std::bit_cast<uint16_t>(static_cast<_Float16>(f))) << f;
   }
+}
+
+// The same pages are mapped many times and count every time they are touched.
+TEST(Dummy, ReleasedPagesLeaveResidentMemory) {
+  constexpr size_t kBytes = size_t{64} << 20;
+  auto block = RandomBlock::Make({.seed = 1, .total_bytes = 1000, .largest_bytes = kBytes});
+  ASSERT_TRUE(block) << block.error().message;
+  const auto* data = static_cast<const char*>(block->Next(kBytes));
+  const int64_t before = ReadHostMemory().shared_bytes;
+  int sum = 0;
+  for (size_t i = 0; i < kBytes; i += 4096) sum += data[i];
+  EXPECT_GT(ReadHostMemory().shared_bytes, before + static_cast<int64_t>(kBytes) / 2);
+  block->ReleasePages();
+  EXPECT_LT(ReadHostMemory().shared_bytes, before + (int64_t{1} << 20));
+  for (size_t i = 0; i < kBytes; i += 4096) sum -= data[i];
+  EXPECT_EQ(sum, 0);
 }
 
 }  // namespace

@@ -270,7 +270,9 @@ TEST_F(Wire, MetricsPage) {
         "slipstream_inter_token_latency_seconds_count{model_name=\"tiny\"} 2",
         "slipstream_e2e_request_latency_seconds_count{model_name=\"tiny\"} 1",
         "slipstream_generation_tokens_total", "slipstream_kv_blocks_total{model_name=\"tiny\"} 512",
-        "# TYPE slipstream_engine_step_seconds histogram"}) {
+        "# TYPE slipstream_engine_step_seconds histogram",
+        "slipstream_host_memory_bytes{model_name=\"tiny\",kind=\"own\"} ",
+        "\nprocess_resident_memory_bytes{model_name=\"tiny\"} "}) {
     EXPECT_NE(r.body.find(line), std::string::npos) << line << "\n" << r.body;
   }
 }

@@ -84,6 +84,7 @@ std::vector<int> CudaBackend::RecordedRows() const {
 Status CudaBackend::IssueStep(const std::function<void()>& ops) {
   const auto issue = [&] {
     profiler_.BeginStep(stream_);
+    unscaled_ = {};
     ops();
     return step_error_;
   };

@@ -1,10 +1,10 @@
 // What CudaBackend does at start: the device, memory, weights, and room for steps.
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 #include <utility>
 
 #include "backend/cuda/cuda_backend.h"
+#include "base/host_memory.h"
 #include "base/log.h"
 
 namespace slipstream {
@@ -33,8 +33,6 @@ CudaBackend::~CudaBackend() {
 }
 
 Status CudaBackend::Start() {
-  // Loading a kernel when it is first launched waits for the device, which a recording forbids.
-  setenv("CUDA_MODULE_LOADING", "EAGER", 0);
   int count = 0;
   const cudaError_t found = cudaGetDeviceCount(&count);
   if (found != cudaSuccess || count == 0) {
@@ -61,6 +59,7 @@ Status CudaBackend::Start() {
   cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, options_.device);
   SLIP_RETURN_IF_ERROR(
       CudaOk(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate"));
+  LogHostMemory("creating the CUDA context");
   uploader_ = WeightUploader(options_.activation_dtype);
   SLIP_ASSIGN_OR_RETURN(cublas_workspace_, DeviceBuffer::Make(kCublasWorkspaceBytes));
   auto cublas = CublasLt::Make(cublas_workspace_->data(), kCublasWorkspaceBytes);
@@ -116,6 +115,7 @@ Status CudaBackend::CheckShape(const StepLimits& limits, const ModelShape& shape
 
 Status CudaBackend::ReserveStep(const StepLimits& limits, const ModelShape& shape) {
   SLIP_RETURN_IF_ERROR(CheckShape(limits, shape));
+  uploader_ = WeightUploader(options_.activation_dtype);  // gives its pinned memory back
   limits_ = limits;
   if (limits_.max_seqs <= 0) limits_.max_seqs = limits.max_tokens;
   SLIP_ASSIGN_OR_RETURN(inputs_, StepInputs::Make(limits_, shape, num_sms_));

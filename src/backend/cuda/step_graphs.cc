@@ -28,10 +28,15 @@ Result<cudaGraphExec_t> StepGraphs::Capture(const std::function<Status()>& ops,
 }
 
 Status StepGraphs::Run(int64_t rows, const std::function<Status()>& ops, cudaStream_t stream) {
-  auto it = graphs_.find(rows);
+  const auto it = graphs_.find(rows);
   if (it == graphs_.end()) {
+    // CUDA loads a kernel when it is first launched, which may wait for the device: not while
+    // recording. All kernels loaded at once would cost seconds and gigabytes, most of them of
+    // libraries and for other shapes.
+    SLIP_RETURN_IF_ERROR(ops());
     SLIP_ASSIGN_OR_RETURN(const cudaGraphExec_t exec, Capture(ops, stream));
-    it = graphs_.emplace(rows, exec).first;
+    graphs_.emplace(rows, exec);
+    return {};
   }
   return CudaOk(cudaGraphLaunch(it->second, stream), "launching a recorded step");
 }

@@ -19,8 +19,8 @@ class StepGraphs {
   StepGraphs& operator=(const StepGraphs&) = delete;
   ~StepGraphs() { Clear(); }
 
-  // Launches the graph of `rows`, which records `ops` if it does not exist yet. What `ops` returns
-  // is returned; nothing is kept of a recording that failed.
+  // Launches the graph of `rows`. Without one, issues `ops` and then records them again for the
+  // next time. What `ops` returns is returned; nothing is kept of a recording that failed.
   Status Run(int64_t rows, const std::function<Status()>& ops, cudaStream_t stream);
   void Clear();
   int64_t num_captured() const { return static_cast<int64_t>(graphs_.size()); }

@@ -207,6 +207,20 @@ TEST_F(Wire, W39_CompletionLogprobs) {
   EXPECT_EQ(lp["top_logprobs"][0], (json{{"a", -0.5}, {"b", -1.5}}));
 }
 
+// The ids of the prompt do not bring its log probabilities.
+TEST_F(Wire, W39_BesideTokenIds) {
+  Say("ab");
+  StartServer();
+  json body = {{"prompt", "hey"}, {"logprobs", 1}, {"return_token_ids", true}};
+  const WireResponse whole = Complete(body);
+  ASSERT_EQ(whole.status, 200) << whole.body;
+  const json choice = whole.json()["choices"][0];
+  EXPECT_EQ(choice["logprobs"]["tokens"].size(), 3u);  // a, b, the end token
+  EXPECT_EQ(choice["prompt_token_ids"].size(), 4u);
+  body["stream"] = true;
+  EXPECT_EQ(Events(Complete(body).body)[0]["choices"][0]["logprobs"]["tokens"].size(), 1u);
+}
+
 TEST_F(Wire, W40_EchoWithLogprobs) {
   Say("ab");
   StartServer();

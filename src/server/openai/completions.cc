@@ -115,7 +115,8 @@ class CompletionResponder final : public Responder {
   void AddLogprobs(Choice* choice, const ChoiceDelta& delta) const {
     const int num_top = options_.num_logprobs;
     if (num_top < 0) return;
-    if (delta.first && delta.prompt_ids != nullptr && !delta.prompt_ids->empty()) {
+    // Only an echo has the prompt's; its ids alone may have been asked for, too.
+    if (delta.first && delta.prompt_logprobs != nullptr && !delta.prompt_ids->empty()) {
       choice->logprobs.AddUnscored(delta.prompt_ids->front());
       for (const SampledToken& token : *delta.prompt_logprobs) choice->logprobs.Add(token, num_top);
     }

@@ -354,6 +354,7 @@ TokenEvent* EngineCore::NewEvent(Sequence* seq) {
   event.choice = seq->choice;
   event.num_prompt_tokens = seq->num_prompt();
   event.num_cached_tokens = group->num_cached_tokens;
+  event.num_preemptions = seq->num_preemptions;
   event.scheduled_us = group->scheduled_us;
   if (seq->choice == 0 && !group->prompt_logprobs.empty() && seq->scoring_done()) {
     event.prompt_logprobs = std::move(group->prompt_logprobs);

@@ -32,6 +32,7 @@ struct TokenEvent {
   Error error;                                // when kError
   int32_t num_prompt_tokens = 0;              // set on every event
   int32_t num_cached_tokens = 0;              // prompt tokens found in the prefix cache
+  int32_t num_preemptions = 0;                // of this choice so far
   int64_t scheduled_us = 0;                   // when its first step was planned; on every event
   std::vector<SampledToken> prompt_logprobs;  // first event of choice 0: one per prompt token but
                                               // the first, when asked for

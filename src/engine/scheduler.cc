@@ -111,6 +111,7 @@ void Scheduler::Preempt(Sequence* seq) {
   seq->table.Clear();
   seq->num_scheduled = seq->num_computed = seq->num_published = 0;
   Enqueue(seq);
+  ++seq->num_preemptions;
   ++counts_.preemptions;
 }
 

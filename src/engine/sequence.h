@@ -63,6 +63,7 @@ struct Sequence {
   static constexpr int32_t kSpanNotOpen = -1, kSpanDone = -2;
   static constexpr int32_t kNothingToPool = INT32_MAX;
 
+  int32_t num_preemptions = 0;
   int32_t slot = -1;         // sampler slot while running
   bool slot_loaded = false;  // a step has carried the sampler state of this sequence
   BlockTable table;

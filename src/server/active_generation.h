@@ -106,6 +106,7 @@ class ActiveGeneration final : public Generation,
   void HandleChoice(int prompt, TokenEvent& event);
   void AppendText(Choice* choice, const TokenEvent& event, std::string* text,
                   std::optional<int>* stopped);
+  void CountPrompt(const Prompt& prompt, int64_t num_cached);
   void CountToken(Choice* choice);
   void FailFor(const Error& error, Counter& reason);
   // `reason` null: never admitted, so not counted.
@@ -133,6 +134,8 @@ class ActiveGeneration final : public Generation,
   bool ended_ = false;
   bool length_limited_ = false;
   GenerationUsage usage_;
+  int64_t num_preemptions_ = 0;  // of all choices
+  int most_tokens_ = 0;          // of a choice
   const int64_t created_us_;
   const int64_t deadline_us_;                                   // 0: none
   int64_t scheduled_us_ = 0;                                    // of its first event

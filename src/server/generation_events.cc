@@ -14,7 +14,7 @@ void ActiveGeneration::HandleEvent(int index, TokenEvent& event) {
   if (!prompt.seen) {
     prompt.seen = true;
     ReleasePlace(&prompt);
-    usage_.cached_tokens += event.num_cached_tokens;
+    CountPrompt(prompt, event.num_cached_tokens);
     if (scheduled_us_ == 0 && event.has_token) {
       scheduled_us_ = event.scheduled_us;
       service_.metrics_.request_queue_time_seconds.Observe(
@@ -77,6 +77,8 @@ void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
   if (delta.finish != FinishReason::kNone) {
     choice.done = true;
     --choices_left_;
+    num_preemptions_ += event.num_preemptions;
+    most_tokens_ = std::max(most_tokens_, choice.num_tokens);
     length_limited_ |= delta.finish == FinishReason::kLength;
     service_.metrics_.request_generation_tokens.Observe(choice.num_tokens);
   }
@@ -127,6 +129,16 @@ void ActiveGeneration::AppendText(Choice* choice, const TokenEvent& event, std::
   if (ends && !out.stopped) *text += choice->matcher->Flush();
 }
 
+void ActiveGeneration::CountPrompt(const Prompt& prompt, int64_t num_cached) {
+  usage_.cached_tokens += num_cached;
+  ServerMetrics& metrics = service_.metrics_;
+  metrics.cached_prompt_tokens_total.Add(num_cached);
+  metrics.computed_prompt_tokens_total.Add(prompt.num_tokens - num_cached);
+  if (num_cached + 1 == prompt.num_tokens && num_cached > 0) {
+    metrics.whole_prompts_cached_total.Add();
+  }
+}
+
 void ActiveGeneration::CountToken(Choice* choice) {
   ++usage_.completion_tokens;
   ++choice->num_tokens;
@@ -146,6 +158,10 @@ void ActiveGeneration::ObserveRequest() {
     return static_cast<double>(std::max<int64_t>(0, to_us - from_us)) * 1e-6;
   };
   metrics.e2e_request_latency_seconds.Observe(seconds(created_us_, now_us_));
+  metrics.request_prefill_kv_computed_tokens.Observe(
+      static_cast<double>(usage_.prompt_tokens - usage_.cached_tokens));
+  metrics.request_max_num_generation_tokens.Observe(most_tokens_);
+  metrics.request_num_preemptions.Observe(static_cast<double>(num_preemptions_));
   if (first_token_us_ == 0 || scheduled_us_ == 0) return;
   const double decode = seconds(first_token_us_, now_us_);
   metrics.request_prefill_seconds.Observe(seconds(scheduled_us_, first_token_us_));

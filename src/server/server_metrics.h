@@ -22,6 +22,9 @@ struct ServerMetrics {
   Counter finished_stop_total, finished_length_total, finished_abort_total, finished_error_total;
   Counter http_responses_2xx_total, http_responses_4xx_total, http_responses_5xx_total;
   Counter ignored_fields_total;  // unknown request fields accepted and ignored
+  // Of prompts whose answer began: tokens found in the prefix cache, the others, and prompts of
+  // which all but the last token was found.
+  Counter cached_prompt_tokens_total, computed_prompt_tokens_total, whole_prompts_cached_total;
   Counter tls_handshake_failures_total;
   Counter connections_total, connections_refused_total;
   std::atomic<int64_t> open_connections{0};
@@ -42,13 +45,17 @@ struct ServerMetrics {
   Histogram request_decode_seconds{RequestBounds()};
   Histogram request_inference_seconds{RequestBounds()};
   Histogram request_prompt_tokens, request_generation_tokens, request_params_max_tokens;
+  Histogram request_prefill_kv_computed_tokens, request_max_num_generation_tokens;
   Histogram request_params_n{{1, 2, 5, 10, 20}};
+  Histogram request_num_preemptions{{1, 2, 3, 4, 5, 10, 20}};
 
   // Sizes are counted in steps of 1, 2, 5 up to the context.
   explicit ServerMetrics(int64_t max_model_len)
       : request_prompt_tokens(SizeBounds(max_model_len)),
         request_generation_tokens(SizeBounds(max_model_len)),
-        request_params_max_tokens(SizeBounds(max_model_len)) {}
+        request_params_max_tokens(SizeBounds(max_model_len)),
+        request_prefill_kv_computed_tokens(SizeBounds(max_model_len)),
+        request_max_num_generation_tokens(SizeBounds(max_model_len)) {}
 
  private:
   static std::vector<double> TokenBounds() {

@@ -117,8 +117,13 @@ TEST_P(BothDepths, PreemptionDoesNotChangeTheOutput) {
   for (int i = 0; i < 5; ++i) drafts.emplace_back(Count(8, 100 * i), 40);
   for (const Draft& d : drafts) Send(d);
   Finish();
-  for (const Draft& d : drafts) ExpectOutput(d);
+  uint64_t told = 0;
+  for (const Draft& d : drafts) {
+    ExpectOutput(d);
+    told += static_cast<uint64_t>(d.sink->choice(0).num_preemptions);
+  }
   EXPECT_GT(core_->metrics().preemptions_total.value(), 0u);
+  EXPECT_EQ(core_->metrics().preemptions_total.value(), told);
 }
 
 TEST_P(BothDepths, CancelFreesBlocksBeforeTheNextStep) {

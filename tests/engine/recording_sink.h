@@ -17,6 +17,7 @@ struct ChoiceRecord {
   int32_t stop_token = -1;
   Error error;
   std::vector<float> embedding;
+  int32_t num_preemptions = 0;
 };
 
 class RecordingSink : public EventSink {
@@ -38,6 +39,7 @@ class RecordingSink : public EventSink {
       c.finish = e.finish;
       c.stop_token = e.stop_token;
       c.error = e.error;
+      c.num_preemptions = e.num_preemptions;
       c.embedding = e.embedding;
       ++num_finished_;
     }

@@ -123,26 +123,42 @@ constexpr const char* kVllm = R"(
 admission_rejections_total counter engine,model_name,reason
 cache_config_info gauge block_size,enable_prefix_caching,engine,num_gpu_blocks
 e2e_request_latency_seconds histogram engine,model_name
+engine_sleep_state gauge engine,model_name,sleep_state
+external_prefix_cache_hits_total counter engine,model_name
+external_prefix_cache_queries_total counter engine,model_name
 generation_tokens_total counter engine,model_name
 inter_token_latency_seconds histogram engine,model_name
 iteration_tokens_total histogram engine,model_name
 kv_cache_usage_perc gauge engine,model_name
+lora_requests_info gauge max_lora,running_lora_adapters,waiting_lora_adapters
+mm_cache_hits_total counter engine,model_name
+mm_cache_queries_total counter engine,model_name
 num_preemptions_total counter engine,model_name
 num_requests_running gauge engine,model_name
 num_requests_waiting gauge engine,model_name
+num_requests_waiting_by_reason gauge engine,model_name,reason
 prefix_cache_hits_total counter engine,model_name
 prefix_cache_queries_total counter engine,model_name
+prompt_tokens_by_source_total counter engine,model_name,source
+prompt_tokens_cached_total counter engine,model_name
+prompt_tokens_recomputed_total counter engine,model_name
 prompt_tokens_total counter engine,model_name
 request_decode_time_seconds histogram engine,model_name
 request_generation_tokens histogram engine,model_name
 request_inference_time_seconds histogram engine,model_name
+request_max_num_generation_tokens histogram engine,model_name
+request_num_preemptions histogram engine,model_name
 request_params_max_tokens histogram engine,model_name
 request_params_n histogram engine,model_name
+request_prefill_kv_computed_tokens histogram engine,model_name
 request_prefill_time_seconds histogram engine,model_name
 request_prompt_tokens histogram engine,model_name
 request_queue_time_seconds histogram engine,model_name
 request_success_total counter engine,finished_reason,model_name
 request_time_per_output_token_seconds histogram engine,model_name
+spec_decode_num_accepted_tokens_total counter engine,model_name
+spec_decode_num_draft_tokens_total counter engine,model_name
+spec_decode_num_drafts_total counter engine,model_name
 time_per_output_token_seconds histogram engine,model_name
 time_to_first_token_seconds histogram engine,model_name
 )";
@@ -201,6 +217,9 @@ TEST_F(Wire, BucketsAreThoseOfAMixedFleet) {
     expect(fmt::format("vllm:request_{}_time_seconds", phase).c_str(), kPerRequest);
   }
   expect("vllm:request_params_max_tokens", kSizes);
+  expect("vllm:request_max_num_generation_tokens", kSizes);
+  expect("vllm:request_prefill_kv_computed_tokens", kSizes);
+  expect("vllm:request_num_preemptions", "1.0 2.0 3.0 4.0 5.0 10.0 20.0 +Inf");
   expect("vllm:request_params_n", "1.0 2.0 5.0 10.0 20.0 +Inf");
   expect("vllm:iteration_tokens_total", kStep);
   expect("slipstream_engine_step_tokens", kStep);
@@ -224,10 +243,41 @@ TEST_F(Wire, VllmNamesCarryTheSameFigures) {
         "vllm:request_time_per_output_token_seconds_count" + labels + "} 2\n",
         "vllm:request_params_n_sum" + labels + "} 3\n",
         "vllm:request_params_max_tokens_sum" + labels + "} 102\n",
+        "vllm:request_max_num_generation_tokens_sum" + labels + "} 5\n",
+        "vllm:request_num_preemptions_count" + labels + "} 2\n",
         "vllm:num_requests_waiting" + labels + "} 0\n",
+        "vllm:num_requests_waiting_by_reason" + labels + ",reason=\"capacity\"} 0\n",
         "vllm:kv_cache_usage_perc" + labels + "} 0\n",
         std::string(
             "vllm:cache_config_info{engine=\"0\",block_size=\"16\",num_gpu_blocks=\"512\",")}) {
+    EXPECT_NE(page.find(line), std::string::npos) << line << page;
+  }
+}
+
+TEST_F(Wire, VllmNamesTellPromptTokensBySource) {
+  config_.metrics_compat = "vllm";
+  engine_config_.enable_prefix_caching = true;
+  StartServer();
+  const auto ask = [&](int num_tokens) {
+    const std::vector<int> prompt(static_cast<size_t>(num_tokens), 'x');
+    EXPECT_EQ(Complete({{"prompt", prompt}, {"max_tokens", 1}}).status, 200);
+    EXPECT_TRUE(BlocksComeBack());
+  };
+  ask(40);
+  ask(40);  // blocks of 16 tokens: 32 are found
+  ask(33);  // all but the last
+  const std::string page = Ask("GET", "/metrics").body;
+  const std::string labels = "{model_name=\"tiny\",engine=\"0\"";
+  for (const std::string& line :
+       {"vllm:prompt_tokens_total" + labels + "} 113\n",
+        "vllm:prompt_tokens_by_source_total" + labels + ",source=\"local_compute\"} 49\n",
+        "vllm:prompt_tokens_by_source_total" + labels + ",source=\"local_cache_hit\"} 65\n",
+        "vllm:prompt_tokens_by_source_total" + labels + ",source=\"external_kv_transfer\"} 0\n",
+        "vllm:prompt_tokens_cached_total" + labels + "} 64\n",
+        "vllm:prompt_tokens_recomputed_total" + labels + "} 1\n",
+        "vllm:request_prefill_kv_computed_tokens_sum" + labels + "} 49\n",
+        "vllm:spec_decode_num_drafts_total" + labels + "} 0\n",
+        std::string("vllm:lora_requests_info{max_lora=\"0\",waiting_lora_adapters=\"\",")}) {
     EXPECT_NE(page.find(line), std::string::npos) << line << page;
   }
 }

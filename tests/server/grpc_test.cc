@@ -2,6 +2,9 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
+#include <sstream>
+
+#include "base/log.h"
 #include "slipstream/v1/inference.grpc.pb.h"
 #include "tests/server/wire_fixture.h"
 
@@ -158,6 +161,44 @@ TEST_F(Grpc, Errors) {
   const grpc::Status overflow = Generate(Text(std::string(600, 'x')), "secret").status;
   EXPECT_NE(overflow.error_message().find("512"), std::string::npos);
   EXPECT_EQ(overflow.error_details(), "prompt");
+}
+
+// Refused or not, whatever does the work.
+TEST_F(Grpc, EveryCallLeavesALineInTheLog) {
+  InitLog(LogLevel::kInfo, LogFormat::kJson);
+  ::testing::internal::CaptureStderr();
+  Connect();
+  const auto call = [&](auto method, auto request, auto response) {
+    grpc::ClientContext context;
+    context.AddMetadata("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    return (stub_.get()->*method)(&context, request, &response).ok();
+  };
+  v1::TokenizeRequest text;
+  text.set_text("abc");
+  EXPECT_TRUE(call(&v1::Inference::Stub::Tokenize, text, v1::TokenizeResponse()));
+  text.set_model("gpt-9");
+  EXPECT_FALSE(call(&v1::Inference::Stub::Tokenize, text, v1::TokenizeResponse()));
+  v1::DetokenizeRequest ids;
+  ids.add_token_ids(-1);
+  EXPECT_FALSE(call(&v1::Inference::Stub::Detokenize, ids, v1::DetokenizeResponse()));
+  EXPECT_FALSE(Generate({}).status.ok());
+  EXPECT_FALSE(call(&v1::Inference::Stub::Embed, v1::EmbedRequest(), v1::EmbedResponse()));
+  StopServer();
+  std::istringstream lines(::testing::internal::GetCapturedStderr());
+  InitLog(LogLevel::kInfo, LogFormat::kText);
+  std::map<std::string, int> seen;
+  std::string line;
+  while (std::getline(lines, line)) {
+    const json entry = json::parse(line, nullptr, false);
+    if (!entry.is_object() || entry["message"] != "request") continue;
+    ++seen[fmt::format("{} {}", entry["method"].get<std::string>(), entry["status"].get<int>())];
+    EXPECT_TRUE(entry["request_id"].get<std::string>().starts_with("grpc-")) << line;
+    EXPECT_EQ(entry.contains("error"), entry["status"] != 0) << line;
+    EXPECT_EQ(entry.contains("trace_id"), entry["method"] != "Generate") << line;
+  }
+  const std::map<std::string, int> expected = {
+      {"Tokenize 0", 1}, {"Tokenize 5", 1}, {"Detokenize 3", 1}, {"Generate 3", 1}, {"Embed 3", 1}};
+  EXPECT_EQ(seen, expected);
 }
 
 TEST_F(Grpc, CancelAndDeadlineFreeBlocks) {

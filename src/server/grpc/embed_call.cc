@@ -56,10 +56,11 @@ void EmbedCall::Start(ParsedEmbed parsed) {
   });
 }
 
-void EmbedCall::Refuse(const Error& error) {
+void EmbedCall::Refuse(const Error& error, std::shared_ptr<RequestRecord> record) {
   self_ = shared_from_this();
-  finished_ = true;
-  Finish(ToGrpcStatus(error));
+  record_ = std::move(record);
+  record_->error = error.message;
+  FinishWith(ToGrpcStatus(error));
 }
 
 void EmbedCall::OnDelta(const ChoiceDelta& delta) {
@@ -93,7 +94,7 @@ void EmbedCall::FinishWith(const grpc::Status& status) {
   generation_.reset();
   if (finished_) return;
   finished_ = true;
-  if (record_) CloseRecord(service_, status, record_.get());
+  CloseRecord(service_, status, record_.get());
   Finish(status);
 }
 

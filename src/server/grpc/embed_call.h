@@ -31,7 +31,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
   // Goes to the loop and starts. The call keeps itself alive from here on.
   void Start(ParsedEmbed parsed);
   // Ends without having started.
-  void Refuse(const Error& error);
+  void Refuse(const Error& error, std::shared_ptr<RequestRecord> record);
 
   void OnCancel() override;
   void OnDone() override;
@@ -47,7 +47,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
   EventLoop& loop_;
   v1::EmbedResponse* const response_;
   std::shared_ptr<EmbedCall> self_;
-  std::shared_ptr<RequestRecord> record_;  // null: refused
+  std::shared_ptr<RequestRecord> record_;
   EmbeddingOptions options_;
   // The loop's thread only.
   std::shared_ptr<Generation> generation_;

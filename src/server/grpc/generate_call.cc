@@ -118,8 +118,10 @@ void GenerateCall::Start(GenerateRequest request) {
   });
 }
 
-void GenerateCall::Refuse(const Error& error) {
+void GenerateCall::Refuse(const Error& error, std::shared_ptr<RequestRecord> record) {
   self_ = shared_from_this();
+  record_ = std::move(record);
+  record_->error = error.message;
   FinishWith(ToGrpcStatus(error));
 }
 
@@ -191,7 +193,7 @@ void GenerateCall::FinishWith(grpc::Status status) {
   if (finishing_) return;
   finishing_ = true;
   status_ = std::move(status);
-  if (record_) CloseRecord(service_, status_, record_.get());
+  CloseRecord(service_, status_, record_.get());
   Advance();
 }
 

@@ -32,7 +32,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   // Goes to the loop and starts. The call keeps itself alive from here on.
   void Start(GenerateRequest request);
   // Ends without having started.
-  void Refuse(const Error& error);
+  void Refuse(const Error& error, std::shared_ptr<RequestRecord> record);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -50,7 +50,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   Service& service_;
   EventLoop& loop_;
   std::shared_ptr<GenerateCall> self_;
-  std::shared_ptr<RequestRecord> record_;   // null: refused
+  std::shared_ptr<RequestRecord> record_;
   std::shared_ptr<Generation> generation_;  // the loop's thread only
   bool cancelled_ = false;                  // the loop's thread only
 

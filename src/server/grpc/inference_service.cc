@@ -33,23 +33,27 @@ Result<std::shared_ptr<KeyAccount>> CheckKey(const Service& service,
   return account;
 }
 
-// Who calls; takes the key's place.
-Result<std::shared_ptr<RequestRecord>> Admit(Service& service,
-                                             const grpc::CallbackServerContext& context,
-                                             const char* method) {
+std::shared_ptr<RequestRecord> RecordOf(const grpc::CallbackServerContext& context,
+                                        const char* method) {
   auto record = std::make_shared<RequestRecord>();
+  record->request_id = NewId("grpc-");
   record->method = method;
   record->path = v1::Inference::service_full_name();
   record->start_us = NowUs();
   record->trace_id = TraceIdOf(MetadataOf(context, "traceparent"));
+  return record;
+}
+
+// Finds out who calls and takes the key's place.
+Status Admit(Service& service, const grpc::CallbackServerContext& context, RequestRecord* record) {
   SLIP_ASSIGN_OR_RETURN(record->key, CheckKey(service, context));
-  if (!record->key) return record;
+  if (!record->key) return {};
   if (const auto over = record->key->Enter(record->start_us)) {
     service.metrics().rejected_key_limit_total.Add();
     return Fail(ErrorCode::kResourceExhausted, over->message);
   }
   record->permit = std::make_shared<KeyPermit>(record->key);
-  return record;
+  return {};
 }
 
 // `Service` alone would be the generated base's member class here.
@@ -161,15 +165,15 @@ class InferenceService final : public v1::Inference::CallbackService {
   template <typename Call, typename Parse, typename Message>
   Call* Begin(grpc::CallbackServerContext* context, const char* method,
               const std::shared_ptr<Call>& call, Parse parse, const Message& message) {
-    auto record = Admit(service_, *context, method);
-    if (!record) {
-      call->Refuse(record.error());
+    auto record = RecordOf(*context, method);
+    if (Status admitted = Admit(service_, *context, record.get()); !admitted) {
+      call->Refuse(admitted.error(), std::move(record));
     } else if (auto parsed = parse(service_, message); !parsed) {
-      call->Refuse(parsed.error());
+      call->Refuse(parsed.error(), std::move(record));
     } else {
       GenerateRequest& request = RequestIn(*parsed);
-      (*record)->request_id = request.id;
-      request.record = std::move(*record);
+      record->request_id = request.id;
+      request.record = std::move(record);
       call->Start(std::move(*parsed));
     }
     return call.get();  // it holds itself until OnDone
@@ -178,14 +182,20 @@ class InferenceService final : public v1::Inference::CallbackService {
   // Runs `work` on a tokenizer thread, then ends the call. Message and response live until then.
   grpc::ServerUnaryReactor* OnPool(grpc::CallbackServerContext* context, const char* method,
                                    const std::string& model, std::function<Status()> work) {
-    auto record = Admit(service_, *context, method);
-    if (!record) return Reply(context, ToGrpcStatus(record.error()));
-    if (!model.empty()) {
-      if (Status known = CheckModel(service_, model); !known) {
-        return Reply(context, ToGrpcStatus(known.error()));
-      }
-    }
+    auto record = RecordOf(*context, method);
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const auto end = [this, reactor, record](const Status& status) {
+      const grpc::Status answer = status ? grpc::Status::OK : ToGrpcStatus(status.error());
+      if (!status) record->error = status.error().message;
+      CloseRecord(service_, answer, record.get());
+      reactor->Finish(answer);
+    };
+    Status begun = Admit(service_, *context, record.get());
+    if (begun && !model.empty()) begun = CheckModel(service_, model);
+    if (!begun) {
+      end(begun);
+      return reactor;
+    }
     auto status = std::make_shared<Status>();
     const bool queued = service_.RunOnPool(
         NextLoop(),
@@ -196,13 +206,8 @@ class InferenceService final : public v1::Inference::CallbackService {
             *status = Internal(e.what());
           }
         },
-        [status, reactor, record = std::move(*record)] {
-          record->permit.reset();
-          reactor->Finish(*status ? grpc::Status::OK : ToGrpcStatus(status->error()));
-        });
-    if (!queued) {
-      reactor->Finish(ToGrpcStatus({ErrorCode::kResourceExhausted, "the queue is full", {}}));
-    }
+        [status, end] { end(*status); });
+    if (!queued) end(Fail(ErrorCode::kResourceExhausted, "the queue is full"));
     return reactor;
   }
 

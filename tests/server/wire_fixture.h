@@ -56,7 +56,7 @@ class Wire : public ::testing::Test {
     ExecutorInfo info;
     info.vocab_size = tokenizer_->vocab_size();
     info.hidden_size = kHiddenSize;
-    info.max_model_len = kMaxModelLen;
+    info.max_model_len = max_model_len_;
     info.num_blocks = kNumBlocks;
     info.block_size_tokens = 16;
     info.max_num_seqs = engine_config_.max_num_seqs;
@@ -70,7 +70,7 @@ class Wire : public ::testing::Test {
     ModelInfo model{.name = "tiny",
                     .aliases = {"small"},
                     .created = 1'700'000'000,
-                    .max_model_len = kMaxModelLen,
+                    .max_model_len = max_model_len_,
                     .root = "models/tiny"};
     auto server =
         Server::Start(config_, model, tokenizer_,
@@ -119,6 +119,7 @@ class Wire : public ::testing::Test {
   }
 
   static constexpr int kNumBlocks = 512;
+  int max_model_len_ = kMaxModelLen;
   std::shared_ptr<TinyTokenizer> tokenizer_;
   std::shared_ptr<FakeModel> model_;
   ServerConfig config_;

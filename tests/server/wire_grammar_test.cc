@@ -144,6 +144,22 @@ TEST_F(WireGrammar, EveryForcedCallFitsTheSchemaOfItsTool) {
   }
 }
 
+TEST_F(WireGrammar, ForcedCallsComeToAnEnd) {
+  template_source_ = "{{ messages[0].content }}{{ tools | length }}{# <tool_call> #}";
+  max_model_len_ = 4096;
+  SayForever("f\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"name\": \"");
+  StartServer();
+  json tools = json::array();
+  for (const char* name : {"f", "g"}) {
+    tools.push_back({{"type", "function"}, {"function", {{"name", name}}}});
+  }
+  const WireResponse r = Chat(ChatBody({{"tools", tools}, {"tool_choice", "required"}}));
+  ASSERT_EQ(r.status, 200) << r.body;
+  const json choice = r.json()["choices"][0];
+  EXPECT_EQ(choice["message"]["tool_calls"].size(), 32u);
+  EXPECT_EQ(choice["finish_reason"], "tool_calls");
+}
+
 TEST_F(WireGrammar, ForcedCallsInXmlFitTheSchemaOfTheirTool) {
   template_source_ = "{{ messages[0].content }}{{ tools | length }}{# <tool_call><function= #}";
   // Any token, or for a while what ends a text: that takes a whole word here.

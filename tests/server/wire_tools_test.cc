@@ -231,23 +231,38 @@ TEST_F(WireTools, W29_NamedStopsBehindItsCall) {
   EXPECT_TRUE(BlocksComeBack());
 }
 
-TEST_F(WireTools, W29_AForcedCallThatFailsIsAnError) {
-  // Only a stop of the client's can end such a call before its time.
-  for (const char* stop : {"f", "{"}) {
-    SCOPED_TRACE(stop);
-    Start("<tool_call>", "f\", \"arguments\": {}}\n</tool_call>");
-    const json body = ToolBody({{"tool_choice", "required"}, {"stop", stop}});
-    const WireResponse whole = Chat(body);
-    EXPECT_EQ(whole.status, 500);
-    EXPECT_NE(whole.error()["message"].get<std::string>().find("the model"), std::string::npos);
-    const auto events = Events(Chat(Streamed(body)).body);
-    ASSERT_GE(events.size(), 2u);
-    EXPECT_TRUE(events[events.size() - 2].contains("error"));
-    EXPECT_EQ(JoinChat(events).finish, "");
-    // Cut off is not wrong.
-    EXPECT_EQ(Choice(ToolBody({{"tool_choice", "required"}, {"max_tokens", 2}}))["finish_reason"],
-              "length");
-  }
+// The answer has what there is of the call; its finish reason says that the call is not to be made.
+TEST_F(WireTools, W29_AStopOfTheClientEndsAForcedCall) {
+  Start("<tool_call>", "f\", \"arguments\": {\"a\": 1}}\n</tool_call>");
+  const auto expect = [&](const json& more, const json& calls, const char* finish) {
+    json body = ToolBody({{"tool_choice", "required"}});
+    body.update(more);
+    const json choice = Choice(body);
+    EXPECT_EQ(choice["finish_reason"], finish) << choice;
+    json got = json::array();
+    for (const json& call : choice["message"].value("tool_calls", json::array())) {
+      got.push_back(call["function"]);
+    }
+    EXPECT_EQ(got, calls);
+    EXPECT_EQ(choice["message"]["content"], calls.empty() ? json("") : json()) << choice;
+    if (more.contains("stop")) EXPECT_EQ(choice["stop_reason"], more["stop"]);
+    const JoinedChat streamed = Join(body);
+    EXPECT_EQ(streamed.finish, finish);
+    EXPECT_EQ(streamed.content, "");
+    ASSERT_EQ(streamed.calls.size(), calls.size());
+    for (size_t i = 0; i < calls.size(); ++i) EXPECT_EQ(streamed.calls[i]["function"], calls[i]);
+  };
+  const auto call = [](const char* arguments) {
+    return json::array({json{{"name", "f"}, {"arguments", arguments}}});
+  };
+  expect({{"stop", "f"}}, json::array(), "stop");  // in the name
+  expect({{"stop", "1"}}, call("{\"a\": "), "stop");
+  expect({{"stop", "}\n"}}, call("{\"a\": 1}"), "tool_calls");  // behind the arguments
+  expect({{"max_tokens", 1}}, json::array(), "length");
+  // The same of a named function, whose end is a stop of the server's own.
+  Start("<tool_call>", " {\"b\": 2}}\n</tool_call>");
+  expect({{"tool_choice", ChoiceOf("f")}, {"stop", "2"}}, call("{\"b\": "), "stop");
+  EXPECT_TRUE(BlocksComeBack());
 }
 
 TEST_F(WireTools, W29_ToolChoiceIsChecked) {

@@ -12,6 +12,8 @@ namespace slipstream {
 namespace {
 
 constexpr int kMaxBlanks = 40;  // in a row, between two marks of arguments
+constexpr int kMaxForcedCalls =
+    32;  // of an answer; else one that is never done would only be calls
 
 using Mode = ToolChoice::Mode;
 
@@ -45,7 +47,10 @@ class CallGrammar {
       Append(&more, text_.between + text_.open);
       more.push_back(AnyCall());
       Append(&more, text_.close);
-      out.push_back({{"type", "star"}, {"content", Sequence(std::move(more))}});
+      out.push_back({{"type", "repeat"},
+                     {"min", 0},
+                     {"max", kMaxForcedCalls - 1},
+                     {"content", Sequence(std::move(more))}});
     }
     Append(&out, text_.end);
     return Sequence(std::move(out));

@@ -1,7 +1,5 @@
 #include "server/openai/chat_answer.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -62,12 +60,10 @@ void ChatResponder::Parse(Choice* choice, const ChoiceDelta& delta) {
   parser.Feed(delta.text, &events_);
   if (delta.token != nullptr && (reasoned || parser.in_reasoning())) ++num_reasoning_tokens_;
   if (delta.finish != FinishReason::kNone) parser.Finish(&events_);
-  bool called = !choice->calls.empty();
   std::erase_if(events_.list(), [&](const OutputEvent& event) {
-    called |= event.kind == Kind::kCallBegin;
-    // A named function is all that was asked for.
+    // What is no call was the beginning of one, of which the prompt has a part.
     return (event.kind == Kind::kReasoning && !answer_.include_reasoning) ||
-           (event.kind == Kind::kContent && answer_.tools.mode == Mode::kNamed && called);
+           (event.kind == Kind::kContent && answer_.tools.forced());
   });
   for (const OutputEvent& event : events_.list()) {
     if (event.kind == Kind::kCallBegin) {
@@ -76,25 +72,17 @@ void ChatResponder::Parse(Choice* choice, const ChoiceDelta& delta) {
       choice->calls.back().arguments += event.text;
     }
   }
-  if (delta.finish != FinishReason::kNone && verdict_) {
-    verdict_ = VerifyCalls(*choice, delta.finish);
-  }
 }
 
-// A grammar allows nothing but good calls; a stop of the request may end one in its middle.
-Status ChatResponder::VerifyCalls(const Choice& choice, FinishReason finish) const {
-  const ToolChoice& tools = answer_.tools;
-  if (!tools.forced() || finish == FinishReason::kLength) return {};
-  if (choice.calls.empty()) {
-    return Internal("the model wrote no call of a tool it has although tool_choice asks for one");
-  }
-  for (const Call& call : choice.calls) {
-    if (!IsJsonObject(call.arguments)) {
-      return Internal(fmt::format("the model called {} with arguments that are not a JSON object",
-                                  Shown(Json(call.name))));
-    }
-  }
-  return {};
+// Whether the client's own stop cut the answer within a call; not so for the end of a named one.
+bool ChatResponder::StoppedInCall(const Choice& choice, const ChoiceDelta& delta) const {
+  return delta.stop_string != nullptr && !IsOurStop(delta) && !choice.calls.empty() &&
+         !IsJsonObject(choice.calls.back().arguments);
+}
+
+bool ChatResponder::IsOurStop(const ChoiceDelta& delta) const {
+  return answer_.tools.forced() && delta.stop_string != nullptr &&
+         *delta.stop_string == EndOfCall(answer_.forms.tools);
 }
 
 void ChatResponder::NotePrompt(const ChoiceDelta& delta) {
@@ -118,7 +106,6 @@ void ChatResponder::AppendChunks(std::string* out, const ChoiceDelta& delta) {
   const bool finished = delta.finish != FinishReason::kNone;
   const bool has_token = delta.token != nullptr;
   const bool shows_token = has_token && (options_.num_logprobs >= 0 || options_.return_token_ids);
-  if (finished && !verdict_) return;  // an error will be the last event
   if (events.empty() && !finished && !shows_token) return;
   const size_t num_chunks = std::max<size_t>(events.size(), 1);
   for (size_t i = 0; i < num_chunks; ++i) {
@@ -194,13 +181,12 @@ void ChatResponder::AppendEnd(std::string* out, const Choice& choice,
                               const ChoiceDelta& delta) const {
   out->append(",\"finish_reason\":");
   // The API ends an answer that had to be this call like any other.
-  const bool called = !choice.calls.empty() && answer_.tools.mode != Mode::kNamed;
+  const bool called =
+      !choice.calls.empty() && answer_.tools.mode != Mode::kNamed && !StoppedInCall(choice, delta);
   AppendFinishReason(out, delta.finish, called);
   if (delta.finish == FinishReason::kNone) return;
   out->append(",\"stop_reason\":");
-  const bool ours = delta.stop_string != nullptr && answer_.tools.forced() &&
-                    *delta.stop_string == EndOfCall(answer_.forms.tools);
-  if (ours) {
+  if (IsOurStop(delta)) {
     out->append("null");
   } else {
     AppendStopReason(out, delta);

@@ -44,13 +44,14 @@ class ChatResponder : public Responder {
   const std::string& chunk_head() const override { return head_; }
   void Collect(const ChoiceDelta& delta) override;
   std::string WholeBody(const GenerationUsage& usage) const override;
-  Status Verify() const override { return verdict_; }
   int64_t num_reasoning_tokens() const override { return num_reasoning_tokens_; }
 
   // Fills events_ with what the delta adds, and the choice with what must be known at its end.
   void Parse(Choice* choice, const ChoiceDelta& delta);
   void Keep(Choice* choice);
-  Status VerifyCalls(const Choice& choice, FinishReason finish) const;
+  bool StoppedInCall(const Choice& choice, const ChoiceDelta& delta) const;
+  // Whether the delta ends a forced call where the server wanted it to end.
+  bool IsOurStop(const ChoiceDelta& delta) const;
   void NotePrompt(const ChoiceDelta& delta);
 
   void OpenChunk(std::string* out, int index) const;
@@ -66,7 +67,6 @@ class ChatResponder : public Responder {
   std::vector<Choice> choices_;
   OutputEvents events_;  // of the delta in hand
   int64_t num_reasoning_tokens_ = 0;
-  Status verdict_;
 };
 
 }  // namespace slipstream

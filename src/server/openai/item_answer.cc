@@ -10,9 +10,7 @@ void ItemResponder::Take(std::string* out, const ChoiceDelta& delta) {
   Parse(&choices_[0], delta);
   if (delta.finish != FinishReason::kNone) {
     finish_ = delta.finish;
-    const bool ours = delta.stop_string != nullptr && answer_.tools.forced() &&
-                      *delta.stop_string == EndOfCall(answer_.forms.tools);
-    if (delta.stop_string != nullptr && !ours) stop_string_ = *delta.stop_string;
+    if (delta.stop_string != nullptr && !IsOurStop(delta)) stop_string_ = *delta.stop_string;
   }
   for (const OutputEvent& event : events_.list()) TakeEvent(out, event);
 }

@@ -149,10 +149,22 @@ def test_stop_stops(browser, server):
 
 
 def test_shows_errors(browser, server):
-    browser.value("document.getElementById('temperature').value = '1000'")
+    browser.value("document.getElementById('max_tokens').value = '1000000'")
     browser.type("text", "Hello")
     browser.press_enter()
-    assert "temperature" in browser.until(NOTE.format(3), "the error is shown")
+    assert "context" in browser.until(NOTE.format(3), "the error is shown")
+    browser.value("document.getElementById('max_tokens').value = '4'")
+
+
+def test_parameters_have_bounds(browser, server):
+    turns = browser.value("document.querySelectorAll('.turn').length")
+    browser.value("document.getElementById('temperature').value = '2.5'")
+    browser.type("text", "too hot")
+    browser.press_enter()
+    assert browser.value("document.activeElement.id") == "temperature"
+    assert browser.value("document.querySelectorAll('.turn').length") == turns, "nothing was sent"
+    assert browser.value("document.getElementById('text').value") == "too hot"
+    browser.value("document.getElementById('text').value = ''")
     browser.value("document.getElementById('temperature').value = '0'")
 
 

@@ -58,6 +58,7 @@ TEST_F(Wire, W20_WrongTypesNameTheField) {
   StartServer();
   const std::vector<std::pair<std::string, json>> wrong = {{"temperature", "hot"},
                                                            {"temperature", -1},
+                                                           {"temperature", 2.01},
                                                            {"top_p", 0},
                                                            {"top_p", 2},
                                                            {"top_k", 1.5},

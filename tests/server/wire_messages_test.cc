@@ -137,7 +137,8 @@ TEST_F(WireMessages, ErrorsHaveTheShapeOfTheApi) {
        {json{{"max_tokens", nullptr}}, json{{"messages", json::array()}}, json{{"messages", 7}},
         json{{"messages", {{{"role", "system"}, {"content", "x"}}}}},
         json{{"messages", {{{"role", "user"}, {"content", {{{"type", "image"}}}}}}}},
-        json{{"tools", {{{"type", "web_search"}, {"name", "w"}}}}}, json{{"temperature", "hot"}}}) {
+        json{{"tools", {{{"type", "web_search"}, {"name", "w"}}}}}, json{{"temperature", "hot"}},
+        json{{"temperature", 1.01}}, json{{"temperature", -0.1}}}) {
     const WireResponse r = Create(more);
     EXPECT_EQ(r.status, 400) << more;
     EXPECT_EQ(r.json()["type"], "error");
@@ -167,8 +168,17 @@ TEST_F(WireMessages, RefusalsHaveTheShapeOfTheApi) {
   expect(Create(json::object(), key + "content-encoding: gzip\r\n"), 415, "invalid_request_error");
   expect(Ask("POST", "/v1/messages/batches", "{}", key), 404, "not_found_error");
   expect(Create(json::object(), key + "x-request-timeout: soon\r\n"), 400, "invalid_request_error");
+  expect(Ask("POST", "/v1/messages", "", key + "transfer-encoding: gzip\r\n"), 501, "api_error");
+  expect(Create(json::object(), key + "transfer-encoding: chunked\r\n"), 400,
+         "invalid_request_error");
+  // What cannot be parsed still tells the path by its first line.
+  const std::string large = "x-large: " + std::string(config_.max_header_bytes, 'x') + "\r\n";
+  expect(Create(json::object(), key + large), 431, "invalid_request_error");
+  expect(Ask("POST", "/v1/messages?beta=true", "{}", key + large), 431, "invalid_request_error");
+  expect(Create(json::object(), key + "no colon\r\n"), 400, "invalid_request_error");
   // Elsewhere the shape is the other one.
   EXPECT_FALSE(Ask("POST", "/v1/chat/completions", "{}").json().contains("type"));
+  EXPECT_FALSE(Ask("POST", "/v1/chat/completions", "{}", large).json().contains("type"));
 }
 
 TEST_F(WireMessages, AFailureWithinAStreamIsItsLastEvent) {

@@ -160,6 +160,7 @@ Result<Json> ChatOfMessages(const Json& body, bool needs_limit) {
   if (messages == nullptr) reader.Reject("messages", "is required");
   const Json* stops = reader.Array("stop_sequences");
   const Json* system = reader.Any("system");
+  reader.Number("temperature", 0, 1);  // a narrower range than the chat's
   Json chat = Json::object();
   ReadThinking(reader, &chat);
   for (const char* name : {"model", "stream", "temperature", "top_p", "top_k", "metadata",

@@ -195,6 +195,7 @@ IoTask<bool> Connection::ReadRequest() {
       TakeHead(reading);
     } else {
       EnsureRecord();
+      TakeRequestLine(reading);
     }
     RefuseAndClose(ResponseToBrokenRequest(ec, context_.config));
     co_return true;
@@ -258,6 +259,23 @@ void Connection::TakeHead(const Reading& reading) {
   record_->trace_id = TraceIdOf({head["traceparent"].data(), head["traceparent"].size()});
   const std::string_view id(head["x-request-id"].data(), head["x-request-id"].size());
   if (IsSaneRequestId(id)) record_->request_id = id;
+}
+
+// Of a head that cannot be read whole, for the log and the shape of the error.
+void Connection::TakeRequestLine(const Reading& reading) {
+  const auto& head = reading.parser.get();
+  std::string_view method(head.method_string().data(), head.method_string().size());
+  std::string_view target(head.target().data(), head.target().size());
+  if (target.empty()) {  // not parsed yet
+    std::string_view line(static_cast<const char*>(in_.data().data()), in_.size());
+    line = line.substr(0, line.find_first_of("\r\n"));
+    const size_t space = std::min(line.find(' '), line.size());
+    method = line.substr(0, space);
+    target = line.substr(std::min(space + 1, line.size()));
+    target = target.substr(0, target.find(' '));
+  }
+  record_->method = method.substr(0, 32);
+  record_->path = PathOf(target.substr(0, 1024));
 }
 
 void Connection::EnsureRecord() {

@@ -53,6 +53,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   IoTask<void> Notified();
   // Fills request_ and route_; sets refusal_ if the head alone is reason enough.
   void TakeHead(const Reading& reading);
+  void TakeRequestLine(const Reading& reading);
   void CheckHead(const Reading& reading);
   // Whether the client may use the route now; otherwise refusal_ is set.
   void CheckKey();

@@ -18,7 +18,7 @@ constexpr size_t kMaxStops = 64;
 constexpr size_t kMaxStopBytes = 1024;
 
 void ReadSampling(FieldReader& reader, SamplingParams* params) {
-  if (auto v = reader.Number("temperature", 0, 100)) params->temperature = static_cast<float>(*v);
+  if (auto v = reader.Number("temperature", 0, 2)) params->temperature = static_cast<float>(*v);
   if (auto v = reader.Integer("top_k", -1, kInt32Max)) params->top_k = static_cast<int>(*v);
   if (auto v = reader.Number("top_p", 0, 1)) {
     params->top_p = static_cast<float>(*v);

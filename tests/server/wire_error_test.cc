@@ -247,6 +247,8 @@ TEST_F(Wire, W44_TokenizeAndDetokenize) {
   EXPECT_EQ(Ask("POST", "/detokenize", R"({"tokens":[104,105]})").json()["prompt"], "hi");
   EXPECT_EQ(Ask("POST", "/detokenize", R"({"tokens":[-1]})").error()["param"], "tokens");
   EXPECT_EQ(Ask("POST", "/tokenize", "{}").error()["param"], "prompt");
+  const json texts = Ask("POST", "/tokenize", R"({"prompt":"hi","return_token_strs":true})").json();
+  EXPECT_EQ(texts["token_strs"], json::array({"<s>", "h", "i"}));
 }
 
 TEST_F(Wire, W44_TokenizerInfoForEvaluations) {

@@ -144,6 +144,15 @@ TEST_F(WireGrammar, EveryForcedCallFitsTheSchemaOfItsTool) {
   }
 }
 
+TEST_F(WireGrammar, NamesOfLlamaCpp) {
+  Rebel();
+  StartServer();
+  EXPECT_EQ(Content({{"grammar", "root ::= \"yes\""}, {"json_schema", ""}}), "yes");
+  EXPECT_EQ(Content({{"json_schema", {{"const", 5}}}, {"grammar", ""}}), "5");
+  const json object = {{"type", "json_object"}, {"schema", {{"const", 7}}}};
+  EXPECT_EQ(Content({{"response_format", object}}), "7");
+}
+
 TEST_F(WireGrammar, ForcedCallsComeToAnEnd) {
   template_source_ = "{{ messages[0].content }}{{ tools | length }}{# <tool_call> #}";
   max_model_len_ = 4096;

@@ -62,6 +62,27 @@ TEST_F(Wire, HttpAbsoluteFormOfATarget) {
   EXPECT_EQ(Ask("GET", "ftp://host/version").status, 404);
 }
 
+// Base URLs are written with and without a slash at their end, and for llama.cpp without /v1.
+TEST_F(Wire, HttpPathsAsClientsMakeThem) {
+  config_.api_keys = {"secret"};
+  StartServer();
+  const std::string key = "authorization: Bearer secret\r\n";
+  const std::string chat = ChatBody().dump();
+  for (const char* path :
+       {"/v1/chat/completions/", "/chat/completions", "/v1/chat/completions?x"}) {
+    EXPECT_EQ(Ask("POST", path, chat, key).status, 200) << path;
+    EXPECT_EQ(Ask("POST", path, chat).status, 401) << path;
+  }
+  EXPECT_EQ(Ask("GET", "/models", "", key).json()["data"][0]["id"], "tiny");
+  EXPECT_EQ(Ask("GET", "/models/small", "", key).json()["id"], "small");
+  EXPECT_EQ(Ask("GET", "/v1/models/", "", key).json()["object"], "list");
+  EXPECT_EQ(Ask("GET", "/health/").status, 200);
+  EXPECT_EQ(Ask("GET", "/chat/completions", "", key).status, 405);
+  for (const char* path : {"/v1", "/v1/v1/models", "/v1/health", "/models/other"}) {
+    EXPECT_EQ(Ask("GET", path, "", key).status, 404) << path;
+  }
+}
+
 TEST_F(Wire, HttpEmptyLinesBeforeARequestLine) {
   StartServer();
   WireClient client(port());

@@ -123,6 +123,30 @@ TEST_F(WireMessages, CountsTokensAsTheAnswerDoes) {
   EXPECT_EQ(count["input_tokens"], Create(json::object()).json()["usage"]["input_tokens"]) << count;
 }
 
+TEST_F(WireMessages, GoesOnWithWhatWasPutIntoItsMouth) {
+  StartServer();
+  const json messages = {{{"role", "user"}, {"content", "Hi"}},
+                         {{"role", "assistant"}, {"content", "The answer is"}}};
+  const json prompt = {
+      {"messages", messages}, {"continue_final_message", true}, {"add_generation_prompt", false}};
+  const json rendered = Ask("POST", "/tokenize", prompt.dump()).json();
+  const json answer = Create({{"messages", messages}}).json();
+  EXPECT_EQ(answer["usage"]["input_tokens"], rendered["count"]) << answer;
+}
+
+// Clients ask every model to think.
+TEST_F(WireMessages, ThinkingOfAModelThatDoesNotIsAnIgnoredField) {
+  StartServer();
+  const json thinking = {{"thinking", {{"type", "enabled"}, {"budget_tokens", 1024}}}};
+  const WireResponse r = Create(thinking);
+  EXPECT_EQ(r.status, 200) << r.body;
+  EXPECT_NE(r.headers.at("x-slipstream-ignored-fields").find("thinking"), std::string::npos);
+  config_.strict_fields = true;
+  StopServer();
+  StartServer();
+  EXPECT_EQ(Create(thinking).status, 400);
+}
+
 TEST_F(WireMessages, TakesItsKeyFromItsOwnHeader) {
   config_.api_keys = {"secret"};
   StartServer();

@@ -276,6 +276,17 @@ TEST_F(WireTools, W29_ToolChoiceIsChecked) {
   EXPECT_EQ(Chat(ToolBody({{"tools", {Function("")}}})).error()["param"], "tools[0].function.name");
 }
 
+TEST_F(WireTools, AnEmptyListIsNoTools) {
+  Start("<tool_call>", Forms()[0].says);
+  for (const json& choice : {json(), json("auto"), json("none")}) {
+    const json body = ChatBody({{"tools", json::array()}, {"tool_choice", choice}});
+    EXPECT_EQ(Choice(body)["message"]["content"], Forms()[0].says);
+  }
+  const json forced = ChatBody({{"tools", json::array()}, {"tool_choice", "required"}});
+  EXPECT_EQ(Chat(forced).error()["param"], "tool_choice");
+  EXPECT_EQ(Chat(ChatBody({{"tool_choice", "auto"}})).error()["param"], "tool_choice");
+}
+
 TEST_F(WireTools, TextAroundCallsIsContent) {
   Start("<tool_call>", "Let me see.\n<tool_call>{\"name\":\"f\"}</tool_call>");
   const json message = Choice(ToolBody())["message"];

@@ -112,7 +112,11 @@ class MessagesResponder final : public ItemResponder {
 
 Result<ParsedChat> Parse(const Service& service, const HttpRequest& http, bool needs_limit) {
   SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
-  SLIP_ASSIGN_OR_RETURN(const Json chat, ChatOfMessages(body, needs_limit));
+  SLIP_ASSIGN_OR_RETURN(Json chat, ChatOfMessages(body, needs_limit));
+  // Clients ask every model to think.
+  if (!service.output_forms().reasons() && chat.erase("thinking_token_budget") > 0) {
+    chat["ignored.thinking"] = true;
+  }
   SLIP_ASSIGN_OR_RETURN(ParsedChat parsed, ParseChatBody(service, chat));
   parsed.options.id = NewId("msg_");
   return parsed;

@@ -179,6 +179,12 @@ Result<Json> ChatOfMessages(const Json& body, bool needs_limit) {
   for (size_t i = 0; i < messages->size(); ++i) {
     SLIP_RETURN_IF_ERROR(ReadMessage((*messages)[i], fmt::format("messages.{}", i), &out));
   }
+  const Json& last = out.back();
+  if (last["role"] == "assistant" && !last.contains("tool_calls") && last["content"] != "") {
+    // The answer is to go on with what was put into the model's mouth.
+    chat["continue_final_message"] = true;
+    chat["add_generation_prompt"] = false;
+  }
   for (const char* name : {"tools", "tool_choice"}) reader.Any(name);
   SLIP_RETURN_IF_ERROR(ReadTools(body, &chat));
   // What nobody knows stays, so that it is told of or refused as an ignored field.

@@ -43,8 +43,8 @@ HttpResponse ResponseToBrokenRequest(const beast::error_code& ec, const ServerCo
   return ErrorResponse(400, "malformed HTTP request: " + ec.message());
 }
 
-// The path of a request target, without the query: RFC 9112, 3.2. A proxy is sent the absolute
-// form, and every server must take it.
+// The path of a request target, without the query and a slash at its end: RFC 9112, 3.2. A proxy is
+// sent the absolute form, and every server must take it.
 std::string PathOf(std::string_view target) {
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!beast::iequals(target.substr(0, scheme.size()), scheme)) continue;
@@ -53,7 +53,9 @@ std::string PathOf(std::string_view target) {
     if (!target.starts_with('/')) return "/";
     break;
   }
-  return std::string(target.substr(0, target.find('?')));
+  target = target.substr(0, target.find('?'));
+  if (target.size() > 1 && target.ends_with('/')) target.remove_suffix(1);
+  return std::string(target);
 }
 
 // All transfer codings of a request in one list; empty if there are none.
@@ -285,6 +287,12 @@ void Connection::EnsureRecord() {
 
 void Connection::CheckHead(const Reading& reading) {
   Router::Match match = context_.router.Find(request_.method, request_.path);
+  if (match.route == nullptr && match.allow.empty()) {
+    // Clients of llama.cpp have base URLs without /v1.
+    const std::string longer = "/v1" + request_.path;
+    match = context_.router.Find(request_.method, longer);
+    if (match.route != nullptr) request_.path = longer;
+  }
   route_ = match.route;
   const std::string codings = TransferCodings(reading.parser.get());
   if (!codings.empty() && !beast::iequals(codings, "chunked")) {

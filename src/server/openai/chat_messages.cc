@@ -27,17 +27,20 @@ Result<std::string> JoinParts(const Json& parts, const std::string& where) {
     }
     if (!part.is_object()) return InvalidArgument(at + " must be an object with a type", at);
     FieldReader reader(part, at + ".");
-    const auto type = reader.String("type");
-    if (!type || (*type != "text" && *type != "refusal")) {
+    // Some clients leave the type out, or use the words of /v1/responses.
+    const std::string type = reader.String("type").value_or(part.contains("text") ? "text" : "");
+    const bool is_text = type == "text" || type == "input_text" || type == "output_text";
+    if (!is_text && type != "refusal") {
       SLIP_RETURN_IF_ERROR(reader.status());
       return InvalidArgument(fmt::format("{}.type must be \"text\": this model takes no other "
                                          "content",
                                          at),
                              at + ".type");
     }
-    const auto value = reader.String(type->c_str());
+    const char* name = is_text ? "text" : "refusal";
+    const auto value = reader.String(name);
     SLIP_RETURN_IF_ERROR(reader.status());
-    if (!value) return InvalidArgument(fmt::format("{}.{} is required", at, *type), at);
+    if (!value) return InvalidArgument(fmt::format("{}.{} is required", at, name), at);
     text += (i > 0 ? "\n" : "") + *value;
   }
   return text;
@@ -98,8 +101,8 @@ Result<Json> NormalizeMessage(const Json& message, const std::string& where,
     return InvalidArgument(
         where + ".content must be a string or an array of parts, not " + Shown(*content),
         where + ".content");
-  } else if (*role == "assistant" && calls != nullptr && !calls->empty()) {
-    out["content"] = "";
+  } else if (*role == "assistant") {
+    out["content"] = "";  // it called tools, or did not get beyond its reasoning
   } else {
     return InvalidArgument(where + ".content is required", where + ".content");
   }

@@ -81,11 +81,12 @@ Status ReadTools(FieldReader& reader, ChatInput* input) {
   ToolChoice& out = input->tool_choice;
   out.parallel = reader.Bool("parallel_tool_calls").value_or(true);
   SLIP_RETURN_IF_ERROR(reader.status());
-  if (tools == nullptr) {
-    if (choice == nullptr || *choice == "none") return {};
+  if (tools == nullptr || tools->empty()) {
+    // Frameworks send an empty list when nothing is plugged in, and their usual choice with it.
+    const bool idle = choice == nullptr || *choice == "none" || (tools && *choice == "auto");
+    if (idle) return {};
     return InvalidArgument("tool_choice needs tools", "tool_choice");
   }
-  if (tools->empty()) return InvalidArgument("tools is empty; leave it out instead", "tools");
   for (size_t i = 0; i < tools->size(); ++i) {
     SLIP_ASSIGN_OR_RETURN(std::string name,
                           NameOfFunction((*tools)[i], fmt::format("tools[{}]", i)));

@@ -61,7 +61,11 @@ void ReadResponseFormat(FieldReader& reader, Collector* collector) {
     return reader.Reject(kField, "needs a type: text, json_object or json_schema");
   }
   if (*type == "text") return;
-  if (*type == "json_object") return collector->Set(GrammarKind::kJsonObject, "", kField);
+  if (*type == "json_object") {
+    const Json schema = format->value("schema", Json());  // as llama.cpp has it
+    if (!schema.is_null()) return collector->SetSchema(schema, kField);
+    return collector->Set(GrammarKind::kJsonObject, "", kField);
+  }
   if (*type != "json_schema") {
     return reader.Reject(kField, "of type " + Shown(*type) +
                                      " is not supported, only text, json_object and json_schema");
@@ -114,8 +118,14 @@ std::optional<GrammarSource> ReadStructuredOutput(FieldReader& reader) {
   if (const Json* value = reader.Any("guided_grammar")) {
     collector.SetText(GrammarKind::kEbnf, *value, "guided_grammar");
   }
-  for (const char* name :
-       {"grammar", "json_schema", "structural_tag", "functions", "function_call"}) {
+  // llama.cpp's names; its web page sends them empty.
+  if (const Json* value = reader.Any("json_schema"); value != nullptr && *value != "") {
+    collector.SetSchema(*value, "json_schema");
+  }
+  if (const Json* value = reader.Any("grammar"); value != nullptr && *value != "") {
+    collector.SetText(GrammarKind::kEbnf, *value, "grammar");
+  }
+  for (const char* name : {"structural_tag", "functions", "function_call"}) {
     if (reader.Any(name) != nullptr) {
       reader.Reject(name, "is not supported by this server; the answer would not be constrained");
     }

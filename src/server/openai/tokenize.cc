@@ -49,6 +49,7 @@ Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRe
   const auto model = reader.String("model");
   const auto prompt = reader.String("prompt");
   const bool is_chat = body.contains("messages");
+  const bool with_texts = reader.Bool("return_token_strs").value_or(false);
   const bool add_special = reader.Bool("add_special_tokens").value_or(!is_chat);
   SLIP_RETURN_IF_ERROR(reader.status());
   if (model) SLIP_RETURN_IF_ERROR(CheckModel(service, *model));
@@ -61,7 +62,7 @@ Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRe
   } else if (!prompt) {
     return InvalidArgument("prompt or messages is required", "prompt");
   }
-  return [&service, prompt, chat = std::move(chat), add_special]() -> WorkResult {
+  return [&service, prompt, chat = std::move(chat), add_special, with_texts]() -> WorkResult {
     std::string text = prompt.value_or("");
     if (!prompt) {
       SLIP_ASSIGN_OR_RETURN(text, RenderChatInput(service.chat_template(), chat));
@@ -75,7 +76,13 @@ Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRe
       if (i > 0) out += ',';
       AppendInt(&out, ids[i]);
     }
-    return out + "]}";
+    out += ']';
+    for (size_t i = 0; with_texts && i < ids.size(); ++i) {
+      out += i == 0 ? ",\"token_strs\":[" : ",";
+      AppendJsonString(&out, service.tokenizer()->TokenBytes(ids[i]));
+      if (i + 1 == ids.size()) out += ']';
+    }
+    return out + "}";
   };
 }
 

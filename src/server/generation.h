@@ -64,8 +64,8 @@ struct ChoiceDelta {
   std::string_view text;
   const SampledToken* token = nullptr;  // null: the step brought no token of the answer
   bool first = false;                   // the choice's first delta
-  // With echo, in every delta (prompt_ids also with return_prompt_ids); logprobs: one per prompt
-  // token but the first, when asked for.
+  // In every delta: with echo; prompt_ids also with return_prompt_ids; logprobs, when asked for,
+  // one per prompt token but the first.
   std::string_view prompt_text;
   const std::vector<int32_t>* prompt_ids = nullptr;
   const std::vector<SampledToken>* prompt_logprobs = nullptr;

@@ -66,8 +66,8 @@ void ActiveGeneration::HandleChoice(int index, TokenEvent& event) {
   if (request_.echo) {
     delta.prompt_text = prompt.text;
     delta.prompt_ids = &prompt.ids;
-    delta.prompt_logprobs = &prompt.logprobs;
   }
+  if (request_.params.num_prompt_logprobs >= 0) delta.prompt_logprobs = &prompt.logprobs;
   if (request_.pooling != Pooling::kNone) delta.embedding = &event.embedding;
   delta.finish = stopped ? FinishReason::kStop : event.finish;
   delta.stop_string = stopped ? &request_.stop[*stopped] : nullptr;

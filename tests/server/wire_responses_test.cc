@@ -151,6 +151,8 @@ TEST_F(WireResponses, ErrorsNameTheField) {
   StartServer();
   const std::vector<std::pair<json, std::string>> wrong = {
       {{{"input", 7}}, "input"},
+      {{{"input", json::array()}}, "input"},
+      {{{"prompt_logprobs", 1}}, "prompt_logprobs"},
       {{{"input", {{{"type", "item_reference"}, {"id", "x"}}}}}, "input[0].type"},
       {{{"input", {{{"role", "user"}, {"content", {{{"type", "input_image"}}}}}}}},
        "input[0].content[0].type"},

@@ -124,7 +124,6 @@ TEST_F(Wire, W29_Tools) {
   EXPECT_EQ(Chat(ChatBody({{"tools", {tool}}})).status, 200);
   EXPECT_EQ(Chat(ChatBody({{"tools", {tool}}, {"tool_choice", "none"}})).status, 200);
   EXPECT_EQ(Chat(ChatBody({{"tool_choice", "none"}})).status, 200);
-  EXPECT_EQ(Chat(ChatBody({{"tools", json::array()}})).error()["param"], "tools");
   EXPECT_EQ(Chat(ChatBody({{"tool_choice", "auto"}})).error()["param"], "tool_choice");
   // The default template does not tell how this model writes calls.
   EXPECT_EQ(Chat(ChatBody({{"tools", {tool}}, {"tool_choice", "required"}})).error()["param"],
@@ -150,9 +149,10 @@ TEST_F(Wire, W30_ConstraintsThatAreNotSupportedAreRefusedNotIgnored) {
     EXPECT_EQ(r.status, 400);
     EXPECT_EQ(r.error()["param"], "response_format");
   }
-  for (const char* name : {"grammar", "json_schema", "structural_tag", "functions"}) {
+  for (const char* name : {"grammar", "structural_tag", "functions"}) {
     EXPECT_EQ(Chat(ChatBody({{name, json::object()}})).error()["param"], name);
   }
+  EXPECT_EQ(Chat(ChatBody({{"json_schema", 5}})).error()["param"], "json_schema");
 }
 
 TEST_F(Wire, W31_MessageForms) {
@@ -170,7 +170,13 @@ TEST_F(Wire, W31_MessageForms) {
                     {{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {call}}},
                     {{"role", "tool"}, {"tool_call_id", "1"}, {"content", "y"}}}),
             "ok");
-  EXPECT_EQ(status({user, {{"role", "assistant"}, {"content", nullptr}}}), "messages[1].content");
+  EXPECT_EQ(status({user, {{"role", "assistant"}, {"content", nullptr}}, user}), "ok");
+  EXPECT_EQ(status({{{"role", "user"}, {"content", nullptr}}}), "messages[0].content");
+  for (const json& part : {json{{"text", "x"}}, json{{"type", "input_text"}, {"text", "x"}},
+                           json{{"type", "output_text"}, {"text", "x"}},
+                           json{{"type", "refusal"}, {"refusal", "x"}}, json("x")}) {
+    EXPECT_EQ(status({{{"role", "user"}, {"content", {part}}}}), "ok") << part;
+  }
   EXPECT_EQ(status({{{"role", "user"}, {"content", 7}}}), "messages[0].content");
   EXPECT_EQ(status({{{"role", "robot"}, {"content", "x"}}}), "messages[0].role");
   EXPECT_EQ(status({{{"role", "user"}, {"content", {{{"type", "image_url"}}}}}}),
@@ -254,6 +260,42 @@ TEST_F(Wire, W40_EchoOfSeveralChoices) {
     EXPECT_EQ(choice["text"], "heyab");
     EXPECT_EQ(choice["logprobs"]["tokens"].size(), 7u);  // <s>, hey, ab, </s>
   }
+}
+
+// In vLLM's shape, of which evaluations read the likelihood of a prompt.
+TEST_F(Wire, PromptLogprobs) {
+  Say("ab");
+  StartServer();
+  const auto entry = [&](double logprob, int rank, const char* token) {
+    return json{{"logprob", logprob}, {"rank", rank}, {"decoded_token", token}};
+  };
+  const std::string e = std::to_string('e'), f = std::to_string('f'), y = std::to_string('y');
+  json body = {{"prompt", {{'h', 'e', 'y'}, {'h'}}}, {"prompt_logprobs", 2}, {"n", 2}};
+  const json choices = Complete(body).json()["choices"];
+  ASSERT_EQ(choices.size(), 4u);
+  for (int i = 0; i < 2; ++i) {
+    const json& list = choices[i]["prompt_logprobs"];
+    ASSERT_EQ(list.size(), 3u) << choices;
+    EXPECT_TRUE(list[0].is_null());
+    EXPECT_EQ(list[1], (json{{e, entry(-0.5, 1, "e")}, {f, entry(-1.5, 2, "f")}}));
+    EXPECT_EQ(list[2][y], entry(-0.5, 1, "y"));
+    EXPECT_EQ(choices[2 + i]["prompt_logprobs"], json::parse("[null]"));
+    EXPECT_FALSE(choices[i].contains("prompt_token_ids"));
+    EXPECT_TRUE(choices[i]["logprobs"].is_null());
+    EXPECT_EQ(choices[i]["text"], "ab");
+  }
+  // Each of the two fields keeps its own number of tokens.
+  body.update({{"echo", true}, {"logprobs", 0}, {"max_tokens", 1}});
+  const json both = Complete(body).json()["choices"][0];
+  EXPECT_EQ(both["prompt_logprobs"], choices[0]["prompt_logprobs"]);
+  EXPECT_EQ(both["logprobs"]["top_logprobs"][1], (json{{"e", -0.5}}));
+  const json chat = Chat(ChatBody({{"prompt_logprobs", 0}, {"n", 2}})).json();
+  EXPECT_EQ(chat["prompt_logprobs"].size(), chat["usage"]["prompt_tokens"].get<size_t>());
+  EXPECT_EQ(chat["prompt_logprobs"][1].size(), 1u);
+  body["stream"] = true;
+  EXPECT_EQ(Complete(body).error()["param"], "prompt_logprobs");
+  EXPECT_EQ(Complete({{"prompt", "x"}, {"prompt_logprobs", 21}}).error()["param"],
+            "prompt_logprobs");
 }
 
 TEST_F(Wire, W41_StreamedLogprobsJoinToTheWhole) {

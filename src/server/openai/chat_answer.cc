@@ -86,9 +86,16 @@ bool ChatResponder::IsOurStop(const ChoiceDelta& delta) const {
 }
 
 void ChatResponder::NotePrompt(const ChoiceDelta& delta) {
-  if (!options_.return_token_ids || !prompt_ids_.empty()) return;
-  prompt_ids_ = ",\"prompt_token_ids\":";
-  AppendIds(&prompt_ids_, *delta.prompt_ids);
+  if (!prompt_fields_.empty()) return;  // all choices have the same
+  if (options_.return_token_ids) {
+    prompt_fields_ = ",\"prompt_token_ids\":";
+    AppendIds(&prompt_fields_, *delta.prompt_ids);
+  }
+  if (options_.num_prompt_logprobs >= 0) {
+    prompt_fields_ += ",\"prompt_logprobs\":";
+    AppendPromptLogprobs(&prompt_fields_, *service_.tokenizer(), *delta.prompt_logprobs,
+                         options_.num_prompt_logprobs);
+  }
 }
 
 void ChatResponder::AppendChunks(std::string* out, const ChoiceDelta& delta) {
@@ -98,7 +105,7 @@ void ChatResponder::AppendChunks(std::string* out, const ChoiceDelta& delta) {
     out->append("\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,");
     out->append("\"finish_reason\":null}]");
     NotePrompt(delta);
-    if (delta.index == 0) out->append(prompt_ids_);
+    if (delta.index == 0) out->append(prompt_fields_);
     CloseChunk(out);
   }
   Parse(&choice, delta);
@@ -264,7 +271,7 @@ std::string ChatResponder::WholeBody(const GenerationUsage& usage) const {
     out += '}';
   }
   out += ']';
-  out += prompt_ids_;
+  out += prompt_fields_;
   out += ",\"usage\":";
   AppendUsage(&out, usage, num_reasoning_tokens_);
   out += '}';

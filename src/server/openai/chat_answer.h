@@ -63,7 +63,7 @@ class ChatResponder : public Responder {
 
   const ChatAnswerOptions answer_;
   std::string head_, whole_head_;
-  std::string prompt_ids_;  // the field, for return_token_ids
+  std::string prompt_fields_;  // token ids and log probabilities of the prompt, if asked for
   std::vector<Choice> choices_;
   OutputEvents events_;  // of the delta in hand
   int64_t num_reasoning_tokens_ = 0;

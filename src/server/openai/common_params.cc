@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
 constexpr size_t kMaxStops = 64;
 constexpr size_t kMaxStopBytes = 1024;
+constexpr int kMaxPromptLogprobs = 20;
 
 void ReadSampling(FieldReader& reader, SamplingParams* params) {
   if (auto v = reader.Number("temperature", 0, 2)) params->temperature = static_cast<float>(*v);
@@ -107,6 +108,15 @@ void ReadStreamOptions(FieldReader& reader, ResponseOptions* options) {
   for (std::string& name : inner.Unread()) options->ignored_fields.push_back(std::move(name));
 }
 
+void ReadPromptLogprobs(FieldReader& reader, GenerateRequest* request, ResponseOptions* options) {
+  const auto wanted = reader.Integer("prompt_logprobs", 0, kMaxPromptLogprobs);
+  if (!wanted) return;
+  if (options->stream)
+    return reader.Reject("prompt_logprobs", "is not available with stream: true");
+  options->num_prompt_logprobs = request->params.num_prompt_logprobs = static_cast<int>(*wanted);
+  request->return_prompt_ids = true;
+}
+
 void ReadChoices(FieldReader& reader, GenerateRequest* request) {
   if (auto v = reader.Integer("n", 1, 64)) request->num_choices = static_cast<int>(*v);
   const auto best_of = reader.Integer("best_of", 1, 64);
@@ -141,6 +151,7 @@ void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateReque
   ReadScheduling(reader, request);
   options->return_token_ids = reader.Bool("return_token_ids").value_or(false);
   request->return_prompt_ids = options->return_token_ids;
+  ReadPromptLogprobs(reader, request, options);
   request->grammar = ReadStructuredOutput(reader);
   // Without effect on the answer, here or anywhere: not worth a warning.
   for (const char* name : {"user", "metadata", "store", "service_tier", "safety_identifier",

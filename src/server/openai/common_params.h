@@ -19,7 +19,9 @@ struct ResponseOptions {
   bool stream = false;
   bool include_usage = false;     // one more chunk, with no choices
   bool continuous_usage = false;  // in every chunk
+  bool echo = false;              // the prompt is the beginning of the answer
   int num_logprobs = -1;          // -1: none
+  int num_prompt_logprobs = -1;   // of the field of that name
   bool return_token_ids = false;  // of the prompt and of what was sampled
   std::vector<std::string> ignored_fields;
 };

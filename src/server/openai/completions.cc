@@ -1,6 +1,7 @@
 // POST /v1/completions: prompts as text or token ids, echo, log probabilities.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <limits>
 #include <span>
 #include <utility>
@@ -41,7 +42,7 @@ class CompletionResponder final : public Responder {
     explicit Choice(const Tokenizer& tokenizer) : logprobs(tokenizer) {}
     CompletionLogprobs logprobs;
     std::string text;
-    std::string prompt_ids;  // the field, once known
+    std::string prompt_ids, prompt_logprobs;  // the fields, once known
     std::vector<int32_t> ids;
     std::string tail;  // of the finished object: finish and stop reasons
   };
@@ -84,6 +85,11 @@ class CompletionResponder final : public Responder {
       if (delta.first) AppendPromptIds(&choice.prompt_ids, delta);
       if (delta.token != nullptr) choice.ids.push_back(delta.token->token);
     }
+    if (delta.first && options_.num_prompt_logprobs >= 0) {
+      choice.prompt_logprobs = ",\"prompt_logprobs\":";
+      AppendPromptLogprobs(&choice.prompt_logprobs, *service_.tokenizer(), *delta.prompt_logprobs,
+                           options_.num_prompt_logprobs);
+    }
     if (delta.finish != FinishReason::kNone) AppendEnd(&choice.tail, delta);
   }
 
@@ -99,6 +105,7 @@ class CompletionResponder final : public Responder {
       out += ",\"logprobs\":";
       AppendLogprobs(&out, choices_[i]);
       out += choices_[i].tail;
+      out += choices_[i].prompt_logprobs;
       if (options_.return_token_ids) {
         out += choices_[i].prompt_ids;
         out += ",\"token_ids\":";
@@ -115,8 +122,8 @@ class CompletionResponder final : public Responder {
   void AddLogprobs(Choice* choice, const ChoiceDelta& delta) const {
     const int num_top = options_.num_logprobs;
     if (num_top < 0) return;
-    // Only an echo has the prompt's; its ids alone may have been asked for, too.
-    if (delta.first && delta.prompt_logprobs != nullptr && !delta.prompt_ids->empty()) {
+    // Only an echo begins with the prompt's; others may have been asked for, too.
+    if (delta.first && options_.echo && !delta.prompt_ids->empty()) {
       choice->logprobs.AddUnscored(delta.prompt_ids->front());
       for (const SampledToken& token : *delta.prompt_logprobs) choice->logprobs.Add(token, num_top);
     }
@@ -166,11 +173,13 @@ Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpReque
   if (auto v = reader.Integer("max_completion_tokens", 0, kMaxTokens)) {
     params.max_tokens = static_cast<int>(*v);
   }
-  request.echo = reader.Bool("echo").value_or(false);
+  request.echo = parsed.options.echo = reader.Bool("echo").value_or(false);
   request.add_special_tokens = reader.Bool("add_special_tokens").value_or(true);
   if (auto v = reader.Integer("logprobs", 0, kMaxLogprobs)) {
     params.num_logprobs = parsed.options.num_logprobs = static_cast<int>(*v);
-    if (request.echo) params.num_prompt_logprobs = static_cast<int>(*v);
+    if (request.echo) {
+      params.num_prompt_logprobs = std::max(params.num_prompt_logprobs, static_cast<int>(*v));
+    }
   }
   const auto suffix = reader.String("suffix");
   if (suffix && !suffix->empty()) reader.Reject("suffix", "is not supported by this server");

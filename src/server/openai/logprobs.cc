@@ -40,6 +40,33 @@ void AppendChatLogprob(std::string* out, const Tokenizer& tokenizer, const Sampl
   out->append("]}");
 }
 
+void AppendPromptLogprobs(std::string* out, const Tokenizer& tokenizer,
+                          const std::vector<SampledToken>& logprobs, int num_top) {
+  const auto add = [&](int32_t id, float logprob, int rank) {
+    out->push_back('"');
+    AppendInt(out, id);
+    out->append("\":{\"logprob\":");
+    AppendJsonFloat(out, logprob);
+    out->append(",\"rank\":");
+    AppendInt(out, rank);
+    out->append(",\"decoded_token\":");
+    AppendJsonString(out, tokenizer.TokenBytes(id));
+    out->push_back('}');
+  };
+  out->append("[null");
+  for (const SampledToken& token : logprobs) {
+    out->append(",{");
+    add(token.token, token.logprob, token.rank);
+    for (int i = 0; i < num_top && i < static_cast<int>(token.top.size()); ++i) {
+      if (token.top[i].token == token.token) continue;
+      out->push_back(',');
+      add(token.top[i].token, token.top[i].logprob, i + 1);
+    }
+    out->push_back('}');
+  }
+  out->push_back(']');
+}
+
 void CompletionLogprobs::AddToken(int32_t token) {
   const std::string_view bytes = tokenizer_.TokenBytes(token);
   AppendComma(&tokens_);

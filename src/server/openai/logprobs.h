@@ -15,6 +15,11 @@ namespace slipstream {
 void AppendChatLogprob(std::string* out, const Tokenizer& tokenizer, const SampledToken& token,
                        int num_top);
 
+// Of every token of a prompt, in vLLM's shape: [null,{"ID":{"logprob","rank","decoded_token"},...},
+// ...]. The first has none; the others bring the token itself and the `num_top` most likely ones.
+void AppendPromptLogprobs(std::string* out, const Tokenizer& tokenizer,
+                          const std::vector<SampledToken>& logprobs, int num_top);
+
 // The parallel arrays of a completion's logprobs, grown token by token; offsets count characters.
 class CompletionLogprobs {
  public:

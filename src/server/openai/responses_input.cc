@@ -180,9 +180,10 @@ Status CheckUnsupported(FieldReader& reader) {
   if (reader.String("truncation").value_or("disabled") != "disabled") {
     reader.Reject("truncation", "must be \"disabled\"");
   }
-  for (const char* name : {"conversation", "prompt", "messages", "n", "best_of", "max_tokens",
-                           "max_completion_tokens", "logprobs", "top_logprobs", "response_format",
-                           "add_generation_prompt", "continue_final_message", "return_token_ids"}) {
+  for (const char* name :
+       {"conversation", "prompt", "messages", "n", "best_of", "max_tokens", "max_completion_tokens",
+        "logprobs", "top_logprobs", "prompt_logprobs", "response_format", "add_generation_prompt",
+        "continue_final_message", "return_token_ids"}) {
     if (reader.Any(name) != nullptr) reader.Reject(name, "is not supported by this endpoint");
   }
   return reader.status();
@@ -222,6 +223,7 @@ Result<ResponsesInput> ReadResponsesInput(const Json& body) {
   const Json* reasoning = reader.Object("reasoning");
   SLIP_RETURN_IF_ERROR(CheckUnsupported(reader));
   SLIP_RETURN_IF_ERROR(ReadItems(*items, &input.conversation));
+  if (input.conversation.empty()) return InvalidArgument("input is empty", "input");
 
   input.chat = body;
   for (const char* name : {"input", "instructions", "max_output_tokens", "previous_response_id",

@@ -245,7 +245,9 @@ TEST_F(WireTools, W29_AStopOfTheClientEndsAForcedCall) {
     }
     EXPECT_EQ(got, calls);
     EXPECT_EQ(choice["message"]["content"], calls.empty() ? json("") : json()) << choice;
-    if (more.contains("stop")) EXPECT_EQ(choice["stop_reason"], more["stop"]);
+    if (more.contains("stop")) {
+      EXPECT_EQ(choice["stop_reason"], more["stop"]);
+    }
     const JoinedChat streamed = Join(body);
     EXPECT_EQ(streamed.finish, finish);
     EXPECT_EQ(streamed.content, "");

@@ -1,7 +1,6 @@
 // POST /v1/messages and /v1/messages/count_tokens: the shape of Anthropic's API.
 #include "server/anthropic/messages.h"
 
-#include <exception>
 #include <memory>
 #include <utility>
 
@@ -9,7 +8,7 @@
 #include "server/http/http_errors.h"
 #include "server/openai/chat_request.h"
 #include "server/openai/item_answer.h"
-#include "server/openai/routes.h"
+#include "server/openai/json_endpoint.h"
 #include "tokenizer/tokenizer.h"
 
 namespace slipstream {
@@ -17,12 +16,11 @@ namespace {
 
 using Kind = OutputEvent::Kind;
 
+constexpr const char* kPath = "/v1/messages";
+constexpr const char* kCountPath = "/v1/messages/count_tokens";
+
 std::string Dump(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-HttpResponse ErrorAnswer(const Error& error) {
-  return ShapedFor("/v1/messages", ErrorResponse(error));
 }
 
 class MessagesResponder final : public ItemResponder {
@@ -104,14 +102,15 @@ class MessagesResponder final : public ItemResponder {
     const std::string body = AnthropicErrorJson(HttpStatusOf(error.code), error.message);
     out->append("event: error\ndata: ").append(body).append("\n\n");
   }
-  HttpResponse Refusal(const Error& error) const override { return ErrorAnswer(error); }
+  HttpResponse Refusal(const Error& error) const override {
+    return ShapedFor(kPath, ErrorResponse(error));
+  }
   std::string_view idle_text() const override {
     return "event: ping\ndata: {\"type\": \"ping\"}\n\n";
   }
 };
 
-Result<ParsedChat> Parse(const Service& service, const HttpRequest& http, bool needs_limit) {
-  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
+Result<ParsedChat> Parse(const Service& service, const Json& body, bool needs_limit) {
   SLIP_ASSIGN_OR_RETURN(Json chat, ChatOfMessages(body, needs_limit));
   // Clients ask every model to think.
   if (!service.output_forms().reasons() && chat.erase("thinking_token_budget") > 0) {
@@ -122,53 +121,35 @@ Result<ParsedChat> Parse(const Service& service, const HttpRequest& http, bool n
   return parsed;
 }
 
-Result<int64_t> CountTokens(const Tokenizer& tokenizer, const RenderChat& render) {
+Result<std::string> CountTokens(const Tokenizer& tokenizer, const RenderChat& render) {
   SLIP_ASSIGN_OR_RETURN(const RenderedChat chat, render());
   SLIP_ASSIGN_OR_RETURN(
       const std::vector<int32_t> ids,
       tokenizer.Encode(chat.text, {.add_special_tokens = false, .parse_special = true}));
-  return static_cast<int64_t>(ids.size());
-}
-
-void Count(Service& service, const std::shared_ptr<Exchange>& exchange, const HttpRequest& http) {
-  auto parsed = Parse(service, http, false);
-  if (!parsed) return exchange->Respond(ErrorAnswer(parsed.error()));
-  auto count = std::make_shared<Result<int64_t>>(0);
-  auto work = [count, tokenizer = service.tokenizer(),
-               render = std::get<RenderChat>(parsed->request.prompts[0])] {
-    try {
-      *count = CountTokens(*tokenizer, render);
-    } catch (const std::exception& e) {
-      *count = Internal(e.what());
-    }
-  };
-  auto done = [count, exchange] {
-    if (!*count) return exchange->Respond(ErrorAnswer(count->error()));
-    HttpResponse response;
-    response.body = Dump({{"input_tokens", **count}});
-    exchange->Respond(std::move(response));
-  };
-  if (!service.RunOnPool(exchange->loop(), std::move(work), std::move(done))) {
-    exchange->Respond(
-        ErrorAnswer({ErrorCode::kResourceExhausted, "the server is at capacity", {}}));
-  }
+  return Dump({{"input_tokens", ids.size()}});
 }
 
 }  // namespace
 
 void AddMessagesRoutes(Service& service, Router* router) {
-  router->Add({"POST", "/v1/messages", true,
-               [&service](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
-                 auto parsed = Parse(service, http, true);
-                 if (!parsed) return exchange->Respond(ErrorAnswer(parsed.error()));
-                 auto responder = std::make_shared<MessagesResponder>(
-                     service, exchange, std::move(parsed->options), std::move(parsed->answer));
-                 responder->Run(std::move(parsed->request));
-               }});
-  router->Add({"POST", "/v1/messages/count_tokens", true,
-               [&service](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
-                 Count(service, exchange, http);
-               }});
+  AddPost(
+      router, kPath,
+      [&service](const Json& body, const Exchange&) { return Parse(service, body, true); },
+      [&service](const std::shared_ptr<Exchange>& exchange, ParsedChat parsed) {
+        std::make_shared<MessagesResponder>(service, exchange, std::move(parsed.options),
+                                            std::move(parsed.answer))
+            ->Run(std::move(parsed.request));
+      });
+  AddPost(
+      router, kCountPath,
+      [&service](const Json& body, const Exchange&) { return Parse(service, body, false); },
+      [&service](const std::shared_ptr<Exchange>& exchange, ParsedChat parsed) {
+        AnswerFromPool(service, exchange, kCountPath,
+                       [tokenizer = service.tokenizer(),
+                        render = std::get<RenderChat>(std::move(parsed.request.prompts[0]))] {
+                         return CountTokens(*tokenizer, render);
+                       });
+      });
 }
 
 }  // namespace slipstream

@@ -4,10 +4,10 @@
 #include <utility>
 #include <vector>
 
-#include "server/http/http_errors.h"
 #include "server/openai/call_grammar.h"
 #include "server/openai/chat_render.h"
 #include "server/openai/chat_request.h"
+#include "server/openai/json_endpoint.h"
 #include "server/openai/routes.h"
 #include "tokenizer/chat_template.h"
 
@@ -143,25 +143,15 @@ Result<ParsedChat> ParseChatBody(const Service& service, const Json& body) {
   return parsed;
 }
 
-namespace {
-
-Result<ParsedChat> ParseChat(const Service& service, const HttpRequest& http) {
-  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
-  return ParseChatBody(service, body);
-}
-
-}  // namespace
-
 void AddChatRoutes(Service& service, Router* router) {
-  router->Add({"POST", "/v1/chat/completions", true,
-               [&service](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
-                 auto parsed = ParseChat(service, http);
-                 if (!parsed) return exchange->Respond(ErrorResponse(parsed.error()));
-                 auto responder = std::make_shared<ChatResponder>(
-                     service, exchange, std::move(parsed->options), std::move(parsed->answer),
-                     parsed->request.num_choices);
-                 responder->Run(std::move(parsed->request));
-               }});
+  AddPost(
+      router, "/v1/chat/completions",
+      [&service](const Json& body, const Exchange&) { return ParseChatBody(service, body); },
+      [&service](const std::shared_ptr<Exchange>& exchange, ParsedChat parsed) {
+        std::make_shared<ChatResponder>(service, exchange, std::move(parsed.options),
+                                        std::move(parsed.answer), parsed.request.num_choices)
+            ->Run(std::move(parsed.request));
+      });
 }
 
 }  // namespace slipstream

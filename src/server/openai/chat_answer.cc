@@ -1,7 +1,6 @@
 #include "server/openai/chat_answer.h"
 
 #include <algorithm>
-#include <span>
 #include <utility>
 
 #include "server/json_text.h"
@@ -18,19 +17,8 @@ ChatResponder::ChatResponder(Service& service, std::shared_ptr<Exchange> exchang
     : Responder(service, std::move(exchange), std::move(options)),
       answer_(std::move(answer)),
       choices_(num_choices) {
-  const auto head = [&](const char* object) {
-    std::string out = "{\"id\":";
-    AppendJsonString(&out, options_.id);
-    out += ",\"object\":\"";
-    out += object;
-    out += "\",\"created\":";
-    AppendInt(&out, options_.created);
-    out += ",\"model\":";
-    AppendJsonString(&out, options_.model);
-    return out + ",\"choices\":";
-  };
-  head_ = "data: " + head("chat.completion.chunk");
-  whole_head_ = head("chat.completion");
+  head_ = "data: " + ObjectHead("chat.completion.chunk");
+  whole_head_ = ObjectHead("chat.completion");
 }
 
 void ChatResponder::Parse(Choice* choice, const ChoiceDelta& delta) {
@@ -126,9 +114,7 @@ void ChatResponder::AppendChunks(std::string* out, const ChoiceDelta& delta) {
       out->append(",\"finish_reason\":null");
     }
     if (options_.return_token_ids) {
-      out->append(",\"token_ids\":");
-      const bool here = has_token && i == 0;
-      AppendIds(out, here ? std::span(&delta.token->token, 1) : std::span<const int32_t>());
+      AppendTokenId(out, i == 0 ? delta : ChoiceDelta());
     }
     out->append("}]");
     CloseChunk(out);

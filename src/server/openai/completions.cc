@@ -3,13 +3,12 @@
 
 #include <algorithm>
 #include <limits>
-#include <span>
 #include <utility>
 #include <vector>
 
-#include "server/http/http_errors.h"
 #include "server/json_text.h"
 #include "server/openai/common_params.h"
+#include "server/openai/json_endpoint.h"
 #include "server/openai/logprobs.h"
 #include "server/openai/prompt_input.h"
 #include "server/openai/responder.h"
@@ -27,13 +26,7 @@ class CompletionResponder final : public Responder {
                       int num_choices)
       : Responder(service, std::move(exchange), std::move(options)) {
     for (int i = 0; i < num_choices; ++i) choices_.emplace_back(*service.tokenizer());
-    object_ = "{\"id\":";
-    AppendJsonString(&object_, options_.id);
-    object_ += ",\"object\":\"text_completion\",\"created\":";
-    AppendInt(&object_, options_.created);
-    object_ += ",\"model\":";
-    AppendJsonString(&object_, options_.model);
-    object_ += ",\"choices\":";
+    object_ = ObjectHead("text_completion");
     head_ = "data: " + object_;
   }
 
@@ -67,8 +60,7 @@ class CompletionResponder final : public Responder {
     AppendEnd(out, delta);
     if (options_.return_token_ids) {
       if (delta.first) AppendPromptIds(out, delta);
-      out->append(",\"token_ids\":");
-      AppendIds(out, has_ids ? std::span(&delta.token->token, 1) : std::span<const int32_t>());
+      AppendTokenId(out, delta);
     }
     out->append("}]");
     CloseChunk(out);
@@ -159,8 +151,7 @@ struct ParsedCompletion {
   ResponseOptions options;
 };
 
-Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpRequest& http) {
-  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
+Result<ParsedCompletion> ParseCompletion(const Service& service, const Json& body) {
   ParsedCompletion parsed;
   GenerateRequest& request = parsed.request;
   SamplingParams& params = request.params;
@@ -193,16 +184,16 @@ Result<ParsedCompletion> ParseCompletion(const Service& service, const HttpReque
 }  // namespace
 
 void AddCompletionRoutes(Service& service, Router* router) {
-  router->Add({"POST", "/v1/completions", true,
-               [&service](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
-                 auto parsed = ParseCompletion(service, http);
-                 if (!parsed) return exchange->Respond(ErrorResponse(parsed.error()));
-                 const int num_choices =
-                     static_cast<int>(parsed->request.prompts.size()) * parsed->request.num_choices;
-                 auto responder = std::make_shared<CompletionResponder>(
-                     service, exchange, std::move(parsed->options), num_choices);
-                 responder->Run(std::move(parsed->request));
-               }});
+  AddPost(
+      router, "/v1/completions",
+      [&service](const Json& body, const Exchange&) { return ParseCompletion(service, body); },
+      [&service](const std::shared_ptr<Exchange>& exchange, ParsedCompletion parsed) {
+        GenerateRequest& request = parsed.request;
+        const int num_choices = static_cast<int>(request.prompts.size()) * request.num_choices;
+        std::make_shared<CompletionResponder>(service, exchange, std::move(parsed.options),
+                                              num_choices)
+            ->Run(std::move(request));
+      });
 }
 
 }  // namespace slipstream

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "server/embedding.h"
-#include "server/http/http_errors.h"
 #include "server/json_text.h"
+#include "server/openai/json_endpoint.h"
 #include "server/openai/prompt_input.h"
 #include "server/openai/responder.h"
 #include "server/openai/routes.h"
@@ -113,8 +113,7 @@ void ReadEmbedding(FieldReader& reader, const Service& service, ParsedEmbedding*
   embedding.normalize = reader.Bool("normalize").value_or(true);
 }
 
-Result<ParsedEmbedding> ParseEmbedding(const Service& service, const HttpRequest& http) {
-  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
+Result<ParsedEmbedding> ParseEmbedding(const Service& service, const Json& body) {
   ParsedEmbedding parsed;
   parsed.embedding = DefaultEmbedding(service);
   GenerateRequest& request = parsed.request;
@@ -137,15 +136,15 @@ Result<ParsedEmbedding> ParseEmbedding(const Service& service, const HttpRequest
 }  // namespace
 
 void AddEmbeddingRoutes(Service& service, Router* router) {
-  router->Add({"POST", "/v1/embeddings", true,
-               [&service](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
-                 auto parsed = ParseEmbedding(service, http);
-                 if (!parsed) return exchange->Respond(ErrorResponse(parsed.error()));
-                 auto responder = std::make_shared<EmbeddingResponder>(
-                     service, exchange, std::move(parsed->options), parsed->embedding,
-                     parsed->base64, parsed->request.prompts.size());
-                 responder->Run(std::move(parsed->request));
-               }});
+  AddPost(
+      router, "/v1/embeddings",
+      [&service](const Json& body, const Exchange&) { return ParseEmbedding(service, body); },
+      [&service](const std::shared_ptr<Exchange>& exchange, ParsedEmbedding parsed) {
+        std::make_shared<EmbeddingResponder>(service, exchange, std::move(parsed.options),
+                                             parsed.embedding, parsed.base64,
+                                             parsed.request.prompts.size())
+            ->Run(std::move(parsed.request));
+      });
 }
 
 }  // namespace slipstream

@@ -115,6 +115,16 @@ void Responder::OnTick(int64_t now_us) {
   if (const auto generation = generation_) generation->Tick(now_us);
 }
 
+std::string Responder::ObjectHead(std::string_view object) const {
+  std::string out = "{\"id\":";
+  AppendJsonString(&out, options_.id);
+  out.append(",\"object\":\"").append(object).append("\",\"created\":");
+  AppendInt(&out, options_.created);
+  out += ",\"model\":";
+  AppendJsonString(&out, options_.model);
+  return out + ",\"choices\":";
+}
+
 void Responder::CloseChunk(std::string* out) const {
   if (options_.continuous_usage && generation_) {
     out->append(",\"usage\":");
@@ -158,6 +168,12 @@ void AppendStopReason(std::string* out, const ChoiceDelta& delta) {
   } else {
     out->append("null");
   }
+}
+
+void AppendTokenId(std::string* out, const ChoiceDelta& delta) {
+  out->append(",\"token_ids\":");
+  AppendIds(
+      out, delta.token != nullptr ? std::span(&delta.token->token, 1) : std::span<const int32_t>());
 }
 
 void AppendIds(std::string* out, std::span<const int32_t> ids) {

@@ -55,6 +55,8 @@ class Responder : public GenerationObserver,
   GenerationUsage usage_so_far() const {
     return generation_ ? generation_->usage() : GenerationUsage{};
   }
+  // An answer's object up to the value of "choices".
+  std::string ObjectHead(std::string_view object) const;
   // Ends a chunk after its choices: usage if every chunk carries it.
   void CloseChunk(std::string* out) const;
 
@@ -76,6 +78,8 @@ void AppendUsage(std::string* out, const GenerationUsage& usage, int64_t num_rea
 void AppendFinishReason(std::string* out, FinishReason finish, bool called = false);
 // [1,2,3]
 void AppendIds(std::string* out, std::span<const int32_t> ids);
+// The field token_ids of a chunk.
+void AppendTokenId(std::string* out, const ChoiceDelta& delta);
 // The stop string, the stop token's id, or null.
 void AppendStopReason(std::string* out, const ChoiceDelta& delta);
 

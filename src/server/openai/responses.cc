@@ -4,6 +4,7 @@
 
 #include "server/http/http_errors.h"
 #include "server/openai/chat_request.h"
+#include "server/openai/json_endpoint.h"
 #include "server/openai/responses_answer.h"
 #include "server/openai/routes.h"
 
@@ -23,44 +24,46 @@ Error NoResponse(const std::string& id, std::string param) {
           std::move(param)};
 }
 
-Result<ParsedChat> Parse(const Service& service, const HttpRequest& http, ResponseStore& store,
-                         const std::string& owner, ResponsesInput* input) {
-  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
-  SLIP_ASSIGN_OR_RETURN(*input, ReadResponsesInput(body));
+struct ParsedResponse {
+  ParsedChat chat;
+  ResponsesInput input;
+};
+
+Result<ParsedResponse> Parse(const Service& service, ResponseStore& store, const Json& body,
+                             const std::string& owner) {
+  ParsedResponse parsed;
+  ResponsesInput& input = parsed.input;
+  SLIP_ASSIGN_OR_RETURN(input, ReadResponsesInput(body));
   Json previous = Json::array();
-  if (input->previous) {
-    const auto stored = store.Get(*input->previous, owner);
-    if (!stored) return tl::unexpected(NoResponse(*input->previous, "previous_response_id"));
+  if (input.previous) {
+    const auto stored = store.Get(*input.previous, owner);
+    if (!stored) return tl::unexpected(NoResponse(*input.previous, "previous_response_id"));
     previous = Json::parse(stored->messages, nullptr, false);
   }
-  PutMessages(previous, input);
-  SLIP_ASSIGN_OR_RETURN(ParsedChat parsed, ParseChatBody(service, input->chat));
-  input->chat = Json();
-  parsed.options.id = NewId("resp_");
+  PutMessages(previous, &input);
+  SLIP_ASSIGN_OR_RETURN(parsed.chat, ParseChatBody(service, input.chat));
+  input.chat = Json();
+  parsed.chat.options.id = NewId("resp_");
   return parsed;
-}
-
-void Create(Service& service, const std::shared_ptr<ResponseStore>& store,
-            const std::shared_ptr<Exchange>& exchange, const HttpRequest& http) {
-  const std::string owner = OwnerOf(*exchange);
-  ResponsesInput input;
-  auto parsed = Parse(service, http, *store, owner, &input);
-  if (!parsed) return exchange->Respond(ErrorResponse(parsed.error()));
-  auto kept = input.store ? store : nullptr;
-  auto responder = std::make_shared<ResponsesResponder>(
-      service, exchange, std::move(parsed->options), std::move(parsed->answer), std::move(input),
-      std::move(kept), owner);
-  responder->Run(std::move(parsed->request));
 }
 
 }  // namespace
 
 void AddResponsesRoutes(Service& service, Router* router) {
   const auto store = std::make_shared<ResponseStore>();
-  router->Add({"POST", "/v1/responses", true,
-               [&service, store](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
-                 Create(service, store, exchange, http);
-               }});
+  AddPost(
+      router, "/v1/responses",
+      [&service, store](const Json& body, const Exchange& exchange) {
+        return Parse(service, *store, body, OwnerOf(exchange));
+      },
+      [&service, store](const std::shared_ptr<Exchange>& exchange, ParsedResponse parsed) {
+        ParsedChat& chat = parsed.chat;
+        auto kept = parsed.input.store ? store : nullptr;
+        std::make_shared<ResponsesResponder>(service, exchange, std::move(chat.options),
+                                             std::move(chat.answer), std::move(parsed.input),
+                                             std::move(kept), OwnerOf(*exchange))
+            ->Run(std::move(chat.request));
+      });
   router->Add({"GET", "/v1/responses/*", true,
                [store](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
                  const std::string id = http.path.substr(kPath.size());

@@ -2,10 +2,7 @@
 // starts; the service must outlive the router.
 #pragma once
 
-#include <string_view>
-
 #include "server/http/router.h"
-#include "server/openai/field_reader.h"
 #include "server/service.h"
 
 namespace slipstream {
@@ -16,8 +13,5 @@ void AddEmbeddingRoutes(Service& service, Router* router);   // POST /v1/embeddi
 void AddModelRoutes(Service& service, Router* router);       // GET /v1/models, /v1/models/{id}
 void AddResponsesRoutes(Service& service, Router* router);   // /v1/responses
 void AddTokenizeRoutes(Service& service, Router* router);    // POST /tokenize, /detokenize
-
-// The body of a request to a JSON endpoint; refuses another content-type before it is parsed.
-Result<Json> ReadJsonBody(const HttpRequest& request);
 
 }  // namespace slipstream

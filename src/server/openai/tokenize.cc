@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "server/http/http_errors.h"
 #include "server/json_text.h"
 #include "server/openai/chat_render.h"
 #include "server/openai/common_params.h"
+#include "server/openai/json_endpoint.h"
 #include "server/openai/routes.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/detokenizer.h"
@@ -17,34 +17,7 @@
 namespace slipstream {
 namespace {
 
-using WorkResult = Result<std::string>;  // a body
-
-// Runs `work` on the tokenizer pool and answers with what it returns.
-void AnswerFromPool(Service& service, const std::shared_ptr<Exchange>& exchange,
-                    std::function<WorkResult()> work) {
-  auto result = std::make_shared<WorkResult>();
-  const bool queued = service.RunOnPool(
-      exchange->loop(),
-      [result, work = std::move(work)] {
-        try {
-          *result = work();
-        } catch (const std::exception& e) {
-          *result = Internal(e.what());
-        }
-      },
-      [result, exchange] {
-        if (!*result) return exchange->Respond(ErrorResponse(result->error()));
-        HttpResponse response;
-        response.body = std::move(**result);
-        exchange->Respond(std::move(response));
-      });
-  if (!queued) {
-    exchange->Respond(ErrorResponse({ErrorCode::kResourceExhausted, "the queue is full", {}}));
-  }
-}
-
-Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRequest& http) {
-  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
+Result<PoolWork> ParseTokenize(Service& service, const Json& body) {
   FieldReader reader(body, "");
   const auto model = reader.String("model");
   const auto prompt = reader.String("prompt");
@@ -62,7 +35,8 @@ Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRe
   } else if (!prompt) {
     return InvalidArgument("prompt or messages is required", "prompt");
   }
-  return [&service, prompt, chat = std::move(chat), add_special, with_texts]() -> WorkResult {
+  return [&service, prompt, chat = std::move(chat), add_special,
+          with_texts]() -> Result<std::string> {
     std::string text = prompt.value_or("");
     if (!prompt) {
       SLIP_ASSIGN_OR_RETURN(text, RenderChatInput(service.chat_template(), chat));
@@ -86,8 +60,7 @@ Result<std::function<WorkResult()>> ParseTokenize(Service& service, const HttpRe
   };
 }
 
-Result<std::function<WorkResult()>> ParseDetokenize(Service& service, const HttpRequest& http) {
-  SLIP_ASSIGN_OR_RETURN(const Json body, ReadJsonBody(http));
+Result<PoolWork> ParseDetokenize(Service& service, const Json& body) {
   FieldReader reader(body, "");
   const auto model = reader.String("model");
   const Json* tokens = reader.Array("tokens");
@@ -102,7 +75,7 @@ Result<std::function<WorkResult()>> ParseDetokenize(Service& service, const Http
     }
     ids.push_back(id.get<int32_t>());
   }
-  return [&service, ids = std::move(ids)]() -> WorkResult {
+  return [&service, ids = std::move(ids)]() -> Result<std::string> {
     std::string out = "{\"prompt\":";
     AppendJsonString(&out, Decode(service.tokenizer(), ids, {.skip_special_tokens = false}));
     return out + "}";
@@ -131,24 +104,14 @@ std::string TokenizerInfo(const Service& service) {
 
 }  // namespace
 
-Result<Json> ReadJsonBody(const HttpRequest& request) {
-  std::string type = request.content_type.substr(0, request.content_type.find(';'));
-  while (!type.empty() && type.back() == ' ') type.pop_back();
-  for (char& c : type) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (type.empty() || type == "application/json" || type.ends_with("+json")) {
-    return ParseJsonObject(request.body);
-  }
-  return InvalidArgument("content-type must be application/json, not " + type.substr(0, 64));
-}
-
 void AddTokenizeRoutes(Service& service, Router* router) {
   const auto add = [&](const char* path, auto parse) {
-    router->Add({"POST", path, true,
-                 [&service, parse](const std::shared_ptr<Exchange>& exchange, HttpRequest&& http) {
-                   auto work = parse(service, http);
-                   if (!work) return exchange->Respond(ErrorResponse(work.error()));
-                   AnswerFromPool(service, exchange, std::move(*work));
-                 }});
+    AddPost(
+        router, path,
+        [&service, parse](const Json& body, const Exchange&) { return parse(service, body); },
+        [&service, path](const std::shared_ptr<Exchange>& exchange, PoolWork work) {
+          AnswerFromPool(service, exchange, path, std::move(work));
+        });
   };
   add("/tokenize", &ParseTokenize);
   add("/detokenize", &ParseDetokenize);

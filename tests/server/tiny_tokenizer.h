@@ -12,7 +12,8 @@ namespace slipstream::testing {
 
 class TinyTokenizer final : public Tokenizer {
  public:
-  TinyTokenizer() {
+  // With more special tokens, if a test wants them.
+  explicit TinyTokenizer(const std::vector<std::string>& more = {}) {
     for (int b = 0; b < 256; ++b) Add(std::string(1, static_cast<char>(b)), false);
     for (const char* word : {"Hello", " world", "STO", "P here", "</", "stop>", " and on"}) {
       Add(word, false);
@@ -20,6 +21,7 @@ class TinyTokenizer final : public Tokenizer {
     for (const char* word :
          {"<s>", "</s>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "[TOOL_CALLS]"})
       Add(word, true);
+    for (const std::string& word : more) Add(word, true);
     table_.bos_id = *FindToken("<s>");
     table_.eos_id = *FindToken("</s>");
     table_.eog_ids = {*FindToken("</s>"), *FindToken("<|im_end|>")};

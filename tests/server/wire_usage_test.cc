@@ -100,6 +100,29 @@ TEST_F(Wire, W27_PromptForms) {
   }
 }
 
+TEST_F(Wire, SuffixOfModelsThatFillIn) {
+  const json body = {{"prompt", "f("}, {"suffix", ");"}, {"return_token_ids", true}};
+  StartServer();
+  EXPECT_EQ(Complete(body).error()["param"], "suffix") << "this vocabulary has no such tokens";
+  EXPECT_EQ(Complete({{"prompt", "f("}, {"suffix", ""}}).status, 200);
+  StopServer();
+  const std::vector<std::string> marks = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"};
+  tokenizer_ = std::make_shared<TinyTokenizer>(marks);
+  StartServer();
+  std::string prompt;
+  const json answer = Complete(body).json();
+  for (const json& id : answer["choices"][0]["prompt_token_ids"]) {
+    prompt += tokenizer_->TokenBytes(id.get<int32_t>());
+  }
+  EXPECT_EQ(prompt, "<s><|fim_prefix|>f(<|fim_suffix|>);<|fim_middle|>");
+  json wrong = body;
+  wrong["prompt"] = {1, 2};
+  EXPECT_EQ(Complete(wrong).error()["param"], "suffix");
+  wrong = body;
+  wrong["echo"] = true;
+  EXPECT_EQ(Complete(wrong).error()["param"], "suffix");
+}
+
 TEST_F(Wire, W28_StopSeedTemperature) {
   SayForever("abc");
   StartServer();

@@ -151,6 +151,36 @@ struct ParsedCompletion {
   ResponseOptions options;
 };
 
+// Tokens that tell models of code what to fill in: begin, prefix, hole, suffix, end.
+struct InfillMarks {
+  const char *begin, *hole, *end;
+};
+constexpr InfillMarks kInfillMarks[] = {
+    {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},  // Qwen, CodeGemma
+    {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},        // StarCoder, Granite
+    {"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"},  // DeepSeek
+};
+
+// With a suffix the answer is what stands between it and the prompt.
+void AddSuffix(FieldReader& reader, const Tokenizer& tokenizer, GenerateRequest* request) {
+  const std::string suffix = reader.String("suffix").value_or("");
+  if (suffix.empty()) return;
+  const auto marks =
+      std::find_if(std::begin(kInfillMarks), std::end(kInfillMarks), [&](const InfillMarks& marks) {
+        return tokenizer.FindToken(marks.begin) && tokenizer.FindToken(marks.hole) &&
+               tokenizer.FindToken(marks.end);
+      });
+  if (marks == std::end(kInfillMarks)) {
+    return reader.Reject("suffix", "needs a model with tokens for it: this one cannot fill in");
+  }
+  if (request->echo) return reader.Reject("suffix", "cannot be combined with echo");
+  for (auto& prompt : request->prompts) {
+    auto* text = std::get_if<std::string>(&prompt);
+    if (text == nullptr) return reader.Reject("suffix", "needs a prompt of text, not of token ids");
+    *text = fmt::format("{}{}{}{}{}", marks->begin, *text, marks->hole, suffix, marks->end);
+  }
+}
+
 Result<ParsedCompletion> ParseCompletion(const Service& service, const Json& body) {
   ParsedCompletion parsed;
   GenerateRequest& request = parsed.request;
@@ -172,8 +202,7 @@ Result<ParsedCompletion> ParseCompletion(const Service& service, const Json& bod
       params.num_prompt_logprobs = std::max(params.num_prompt_logprobs, static_cast<int>(*v));
     }
   }
-  const auto suffix = reader.String("suffix");
-  if (suffix && !suffix->empty()) reader.Reject("suffix", "is not supported by this server");
+  AddSuffix(reader, *service.tokenizer(), &request);
   SLIP_RETURN_IF_ERROR(reader.status());
   SLIP_RETURN_IF_ERROR(CheckModel(service, parsed.options.model));
   SLIP_RETURN_IF_ERROR(TakeUnreadFields(service, reader, &parsed.options));

@@ -1,5 +1,6 @@
 // An answer with server-sent events from any bytes, as the load generator's client reads it: the
 // events do not depend on how the bytes arrive.
+#include <csignal>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -25,7 +26,12 @@ class Answering {
             "a port is free");
     getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
     port_ = ntohs(address.sin_port);
+    // libFuzzer's alarm is for its own thread: here it would end accept() for good.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
     std::thread([this] { Run(); }).detach();
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   uint16_t port() const { return port_; }
   // Copied: a client may be done before all is sent.

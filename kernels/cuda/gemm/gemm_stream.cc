@@ -93,8 +93,8 @@ size_t GemmStreamWorkspaceBytes(int max_m, int num_sms) {
   return largest * 2 * num_sms;
 }
 
-KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,
-                            cudaStream_t stream) {
+KernelStatus PlanGemmStream(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,
+                            GemmStreamVariant* variant, GemmStreamLaunch* launch) {
   const KernelStatus valid = Validate(w, args, workspace);
   if (valid != KernelStatus::kOk) return valid;
   const int num_sms = NumSms();
@@ -102,19 +102,18 @@ KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& ar
   if (num_sms == 0 || args.tuning.grid > num_sms) return KernelStatus::kInvalidArgument;
 
   const GemmEpilogueKind kind = args.epilogue.kind;
-  const GemmStreamVariant variant = ChooseGemmStreamVariant(
+  *variant = ChooseGemmStreamVariant(
       args.m, w.n, num_sms, kind == GemmEpilogueKind::kResidualNorm ? 1 : args.tuning.row_blocks);
-  const int64_t token_tiles = CeilDiv(args.m, variant.tokens);
-  const int64_t tiles = CeilDiv(w.n, kGemmWeightRows * variant.row_blocks) * token_tiles;
+  const int64_t token_tiles = CeilDiv(args.m, variant->tokens);
+  const int64_t tiles = CeilDiv(w.n, kGemmWeightRows * variant->row_blocks) * token_tiles;
   const int64_t k_blocks = CeilDiv(w.k, kGemmBlockK);
   if (tiles * k_blocks > INT32_MAX) return KernelStatus::kUnsupported;
 
-  GemmStreamLaunch launch{};
-  launch.weights = w.map;
+  launch->weights = w.map;
   const KernelStatus mapped =
-      MakeTileMap({args.x, w.dtype, args.m, w.k, args.x_stride, variant.tokens}, &launch.tokens);
+      MakeTileMap({args.x, w.dtype, args.m, w.k, args.x_stride, variant->tokens}, &launch->tokens);
   if (mapped != KernelStatus::kOk) return mapped;
-  GemmStreamParams& p = launch.params;
+  GemmStreamParams& p = launch->params;
   p.bias = args.bias;
   p.y = args.y;
   p.records = static_cast<float*>(workspace);
@@ -130,13 +129,22 @@ KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& ar
   p.epilogue = args.epilogue;
   p.partials = static_cast<int>(GemmStreamPartials(w.k));
   p.inverse_columns = 1.0f / static_cast<float>(w.k);
-  launch.grid = args.tuning.grid > 0
-                    ? args.tuning.grid
-                    : ChooseGemmStreamGrid(static_cast<int>(tiles), p.k_blocks, num_sms);
-  if (launch.grid > p.units) launch.grid = p.units;
+  launch->grid = args.tuning.grid > 0
+                     ? args.tuning.grid
+                     : ChooseGemmStreamGrid(static_cast<int>(tiles), p.k_blocks, num_sms);
+  if (launch->grid > p.units) launch->grid = p.units;
+  return KernelStatus::kOk;
+}
+
+KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,
+                            cudaStream_t stream) {
+  GemmStreamVariant variant;
+  GemmStreamLaunch launch{};
+  const KernelStatus planned = PlanGemmStream(w, args, workspace, &variant, &launch);
+  if (planned != KernelStatus::kOk) return planned;
   launch.tuning = args.tuning;
   launch.stream = stream;
-  if (kind != GemmEpilogueKind::kNone) {
+  if (args.epilogue.kind != GemmEpilogueKind::kNone) {
     return w.dtype == DType::kBF16 ? LaunchGemmEpilogue<__nv_bfloat16>(variant, launch)
                                    : LaunchGemmEpilogue<__half>(variant, launch);
   }

@@ -142,56 +142,70 @@ class StageLoader {
   uint64_t policy_, token_policy_;
 };
 
-// One stage: four steps of 16 columns for each 64-row block of this warpgroup.
+// Four steps of 16 columns for one 64-row block: `rows` and `tokens` are its tiles in a stage.
 template <typename Traits>
-__device__ __forceinline__ void MultiplyStage(
-    uint32_t stage, int warpgroup, float (&acc)[Traits::kRowBlocks][4 * Traits::kTokenGroups]) {
-  const uint32_t rows = stage + warpgroup * Traits::kRowBlocks * 64 * kGemmRowBytes;
-  const uint32_t tokens = stage + Traits::kWeightBytes;
-  HoldAccumulators(acc);
-  ProductFence();
-#pragma unroll
-  for (int k = 0; k < kGemmBlockK / 16; ++k) {
-#pragma unroll
-    for (int b = 0; b < Traits::kRowBlocks; ++b) {
-      SwizzledProduct<typename Traits::T, Traits::kTokens>::Run(
-          acc[b], SwizzledTile(rows + b * 64 * kGemmRowBytes + k * 32),
-          SwizzledTile(tokens + k * 32));
-    }
-  }
-  ProductFinish();
-  HoldAccumulators(acc);
+__device__ __forceinline__ void MultiplyBlock(uint32_t rows, uint32_t tokens, int k,
+                                              float (&acc)[4 * Traits::kTokenGroups]) {
+  SwizzledProduct<typename Traits::T, Traits::kTokens>::Run(acc, SwizzledTile(rows + k * 32),
+                                                            SwizzledTile(tokens + k * 32));
 }
 
-// The multiplying warps' walk over the share. `scratch`: the epilogue's kScratchFloats.
+// What MultiplyShare consumes: the stages of a ring that holds weights and tokens together.
 template <typename Traits>
-__device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p,
-                                              const GemmRing<Traits>& ring, int begin, int end,
-                                              float* scratch) {
-  const int thread = threadIdx.x, me = blockIdx.x;
+class RingStages {
+ public:
+  __device__ explicit RingStages(const GemmRing<Traits>& ring) : ring_(ring) {}
+
+  // Adds the next stage to the sums and gives it back.
+  __device__ __forceinline__ void Multiply(
+      int warpgroup, float (&acc)[Traits::kRowBlocks][4 * Traits::kTokenGroups]) {
+    BarrierWait(ring_.full + 8 * at_.slot, at_.parity);
+    const uint32_t stage = ring_.data + at_.slot * Traits::kStageBytes;
+    const uint32_t rows = stage + warpgroup * 64 * kGemmRowBytes;
+    HoldAccumulators(acc);
+    ProductFence();
+#pragma unroll
+    for (int k = 0; k < kGemmBlockK / 16; ++k) {
+#pragma unroll
+      for (int b = 0; b < Traits::kRowBlocks; ++b) {
+        MultiplyBlock<Traits>(rows + b * kGemmWeightRows * kGemmRowBytes,
+                              stage + Traits::kWeightBytes, k, acc[b]);
+      }
+    }
+    ProductFinish();
+    HoldAccumulators(acc);
+    if (threadIdx.x % 32 == 0) BarrierArrive(ring_.empty + 8 * at_.slot);
+    at_.Next(ring_.stages);
+  }
+
+ private:
+  const GemmRing<Traits>& ring_;
+  RingSlot at_;
+};
+
+// The multiplying warps' walk over the share of CTA `me` of `grid`. `scratch`: the epilogue's
+// kScratchFloats.
+template <typename Traits, typename Stages>
+__device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p, Stages&& stages, int me,
+                                              int grid, float* scratch) {
+  const int thread = threadIdx.x, end = ShareBegin(p.units, grid, me + 1);
   // The compiler must see that all lanes agree: descriptors live in uniform registers.
   const int warpgroup = __shfl_sync(~0u, thread / 128, 0);
   const TokenScale<Traits> scale(p, scratch, thread);
-  RingSlot at;
-  for (int u = begin; u < end;) {
+  for (int u = ShareBegin(p.units, grid, me); u < end;) {
     const int tile = u / p.k_blocks, tile_begin = tile * p.k_blocks;
     const int tile_end = tile_begin + p.k_blocks, stop = min(end, tile_end);
     const bool whole = u == tile_begin && stop == tile_end;
     float acc[Traits::kRowBlocks][4 * Traits::kTokenGroups] = {};
-    for (; u < stop; ++u) {
-      BarrierWait(ring.full + 8 * at.slot, at.parity);
-      MultiplyStage<Traits>(ring.data + at.slot * Traits::kStageBytes, warpgroup, acc);
-      if (thread % 32 == 0) BarrierArrive(ring.empty + 8 * at.slot);
-      at.Next(ring.stages);
-    }
+    for (; u < stop; ++u) stages.Multiply(warpgroup, acc);
     const TileOutputOf<Traits> out(p, tile, thread, scratch);
     if (whole) {
       scale.Finish();
       out.WriteAll(acc);
       continue;
     }
-    const int last = ShareOf(p.units, gridDim.x, tile_end - 1);
-    const TileExchange<Traits> exchange(p, ShareOf(p.units, gridDim.x, tile_begin), last, thread);
+    const int last = ShareOf(p.units, grid, tile_end - 1);
+    const TileExchange<Traits> exchange(p, ShareOf(p.units, grid, tile_begin), last, thread);
     exchange.Give(me, out.groups(), acc);
     if (me == last) continue;
     scale.Finish();
@@ -234,7 +248,8 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
     // Everything this CTA reads is on its way: the next kernel's weights queue behind it.
     if (!p.early_release) LaunchDependents();
   } else if (threadIdx.x < kGemmConsumers) {
-    MultiplyShare<Traits>(p, ring, begin, end, EpilogueScratch(shared_bytes, ring));
+    MultiplyShare<Traits>(p, RingStages<Traits>(ring), blockIdx.x, gridDim.x,
+                          EpilogueScratch(shared_bytes, ring));
   }
 }
 

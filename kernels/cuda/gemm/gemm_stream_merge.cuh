@@ -42,8 +42,8 @@ __device__ __forceinline__ bool GemmArrived(const uint4& w) {
   return w.x != kGemmResting && w.y != kGemmResting && w.z != kGemmResting && w.w != kGemmResting;
 }
 
-// The place of one output tile, and this thread's elements in it: for 64-row block b and group g of
-// eight tokens, rows row_ + 64 b and eight further down, tokens token_ + 8 g and one on. Eight
+// The place of one output tile, and this thread's elements in it: for row block b and group g of
+// eight tokens, rows row_ + 128 b and eight further down, tokens token_ + 8 g and one on. Eight
 // lanes write eight consecutive outputs of a token.
 template <typename Traits>
 class TileOutput {
@@ -54,9 +54,8 @@ class TileOutput {
                                         const float* = nullptr)
       : p_(p) {
     const int warp = thread / 32, lane = thread % 32;
-    // Warpgroup w multiplies rows [w * 64 * kRowBlocks, (w + 1) * 64 * kRowBlocks) of the tile.
-    row_ = tile / p.token_tiles * Traits::kTileRows + warp / 4 * 64 * Traits::kRowBlocks +
-           warp % 4 * 16 + lane / 4;
+    // Warpgroup w multiplies the w-th 64 of every 128 rows of the tile.
+    row_ = tile / p.token_tiles * Traits::kTileRows + warp / 4 * 64 + warp % 4 * 16 + lane / 4;
     const int first_token = tile % p.token_tiles * Traits::kTokens;
     token_ = first_token + lane % 4 * 2;
     groups_ = (min(p.m - first_token, Traits::kTokens) + 7) / 8;
@@ -83,7 +82,7 @@ class TileOutput {
   }
 
   __device__ __forceinline__ void Write(int block, int group, const float* v, const Held&) const {
-    const int row = row_ + 64 * block;
+    const int row = row_ + kGemmWeightRows * block;
     int token = token_ + 8 * group;
     // Addresses are worked out one group at a time: all at once, they would not fit in registers
     // beside the accumulators.

@@ -24,6 +24,11 @@ struct GemmStreamLaunch {
   cudaStream_t stream;
 };
 
+// Checks a product and works out all but the tuning and the stream of its launch. Errors: those of
+// GemmStreamSm90 before it launches.
+KernelStatus PlanGemmStream(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,
+                            GemmStreamVariant* variant, GemmStreamLaunch* launch);
+
 // Tall tiles halve the reads of x from L2, which cost as much as the weights at 128 tokens, but
 // double a partial tile: they pay where there are enough of them to fill the device unsplit.
 inline GemmStreamVariant ChooseGemmStreamVariant(int m, int64_t n, int num_sms,

@@ -5,22 +5,30 @@
 
 #include <memory>
 
-#include "kernels/cuda/gemm/gemm_stream.h"
+#include "kernels/cuda/gemm/gemm_chain.h"
 #include "kernels/cuda/ops/ops.h"
 #include "tests/kernels/cuda/gemm_case.h"
 
 namespace slipstream::kernels {
 namespace {
 
-constexpr int kLayers = 3, kHidden = 520, kQkv = 784, kFfn = 1040, kHead = 1000;
-constexpr int kMaxTokens = 64, kTiles = GemmStreamPartials(kHidden);
+constexpr int kMaxTokens = 64;
 constexpr float kEps = 1e-5f;
 constexpr DType kType = DType::kBF16;
 
+struct Sizes {
+  int layers, hidden, qkv, ffn, head;
+};
+// Tiles and rings that are not full; and shares of many stages, tall tiles, CTAs without a share.
+constexpr Sizes kSmall{3, 520, 784, 1040, 1000}, kLarge{2, 2048, 3072, 8192, 5000};
+
+enum class Between { kKernels, kEpilogues, kPersistent };
+
 // A matrix on the device.
 struct Matrix {
-  Matrix(int n, int k, uint32_t seed) : host(kType, n, k, k, seed), data(host.bits()) {
-    EXPECT_EQ(MakeGemmStreamWeights(data.get(), kType, n, k, k, &weights), KernelStatus::kOk);
+  Matrix(int n, int k, uint32_t seed, DType dtype = kType)
+      : host(dtype, n, k, k, seed), data(host.bits()) {
+    EXPECT_EQ(MakeGemmStreamWeights(data.get(), dtype, n, k, k, &weights), KernelStatus::kOk);
   }
   RandomMatrix host;
   DeviceBytes data;
@@ -35,30 +43,31 @@ DeviceBytes RandomWeights(int n, uint32_t seed) {
   return DeviceBytes(x);
 }
 
-// Gates and ups of `in`, [2 * kFfn, kHidden], by eights.
+// Gates and ups of `in`, all gates before all ups, by eights.
 std::vector<uint16_t> Interleaved(const RandomMatrix& in) {
+  const int ffn = in.rows() / 2, columns = in.columns();
   std::vector<uint16_t> out(in.bits().size());
-  for (int f = 0; f < kFfn; ++f) {
+  for (int f = 0; f < ffn; ++f) {
     for (int up : {0, 1}) {
-      std::copy_n(&in.bits()[size_t(up * kFfn + f) * kHidden], kHidden,
-                  &out[size_t(GemmGateRow(f) + 8 * up) * kHidden]);
+      std::copy_n(&in.bits()[size_t(up * ffn + f) * columns], columns,
+                  &out[size_t(GemmGateRow(f) + 8 * up) * columns]);
     }
   }
   return out;
 }
 
 struct Layer {
-  explicit Layer(uint32_t seed)
-      : qkv(kQkv, kHidden, seed),
-        o(kHidden, kHidden, seed + 1),
-        gate_up(2 * kFfn, kHidden, seed + 2),
-        down(kHidden, kFfn, seed + 3),
+  Layer(const Sizes& size, uint32_t seed)
+      : qkv(size.qkv, size.hidden, seed),
+        o(size.hidden, size.hidden, seed + 1),
+        gate_up(2 * size.ffn, size.hidden, seed + 2),
+        down(size.hidden, size.ffn, seed + 3),
         eights(Interleaved(gate_up.host)),
-        norm(RandomWeights(kHidden, seed + 4)),
-        next_norm(RandomWeights(kHidden, seed + 5)) {
-    EXPECT_EQ(
-        MakeGemmStreamWeights(eights.get(), kType, 2 * kFfn, kHidden, kHidden, &gate_up_eights),
-        KernelStatus::kOk);
+        norm(RandomWeights(size.hidden, seed + 4)),
+        next_norm(RandomWeights(size.hidden, seed + 5)) {
+    EXPECT_EQ(MakeGemmStreamWeights(eights.get(), kType, 2 * size.ffn, size.hidden, size.hidden,
+                                    &gate_up_eights),
+              KernelStatus::kOk);
   }
   Matrix qkv, o, gate_up, down;
   DeviceBytes eights;
@@ -68,8 +77,13 @@ struct Layer {
 
 class Chain {
  public:
-  Chain() : head_(kHead, kHidden, 99), first_norm_(RandomWeights(kHidden, 98)) {
-    for (int i = 0; i < kLayers; ++i) layers_.push_back(std::make_unique<Layer>(10 * i + 1));
+  explicit Chain(const Sizes& size)
+      : size_(size),
+        head_(size.head, size.hidden, 99),
+        first_norm_(RandomWeights(size.hidden, 98)) {
+    for (int i = 0; i < size.layers; ++i) {
+      layers_.push_back(std::make_unique<Layer>(size, 10 * i + 1));
+    }
     EXPECT_EQ(cudaStreamCreate(&stream_), cudaSuccess);
   }
   ~Chain() { cudaStreamDestroy(stream_); }
@@ -79,11 +93,14 @@ class Chain {
   };
 
   // Three replays of a graph with the same bits.
-  Result Run(int m, bool fused, const GemmStreamTuning& tuning, const std::string& name) {
+  Result Run(int m, Between between, const GemmStreamTuning& tuning, const std::string& name,
+             const GemmChainTuning& chain = {}) {
     m_ = m;
+    between_ = between;
     tuning_ = tuning;
-    input_.Upload(RandomMatrix(kType, m, kHidden, kHidden, m).bits());
-    const auto record = [&] { fused ? Fused() : Plain(); };
+    chain_ = chain;
+    input_.Upload(RandomMatrix(kType, m, size_.hidden, size_.hidden, m).bits());
+    const auto record = [&] { between == Between::kKernels ? Plain() : Fused(); };
     record();  // loads the modules outside the capture
     cudaGraph_t graph;
     cudaGraphExec_t exec;
@@ -96,21 +113,22 @@ class Chain {
     Result first;
     for (int i = 0; i < 3; ++i) {
       const std::pair<const DeviceBytes*, int> stale[] = {
-          {&residual_, 4 * kHidden}, {&x_, 2 * kHidden},      {&qkv_, 2 * kQkv},
-          {&delta_, 2 * kHidden},    {&wide_, 4 * kFfn},      {&hidden_, 2 * kFfn},
-          {&logits_, 4 * kHead},     {&partials_, 4 * kTiles}};
+          {&residual_, 4 * size_.hidden}, {&x_, 2 * size_.hidden}, {&qkv_, 2 * size_.qkv},
+          {&delta_, 2 * size_.hidden},    {&wide_, 4 * size_.ffn}, {&hidden_, 2 * size_.ffn},
+          {&logits_, 4 * size_.head},     {&partials_, 4 * tiles_}};
       for (const auto& [bytes, per_token] : stale) {
         EXPECT_EQ(cudaMemset(bytes->get(), 0xFF, size_t(per_token) * kMaxTokens), cudaSuccess);
       }
       EXPECT_EQ(cudaGraphLaunch(exec, stream_), cudaSuccess);
       EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess) << name;
       Result got{residual_.Download<float>(), logits_.Download<float>()};
-      got.residual.resize(size_t(m) * kHidden);
-      got.logits.resize(size_t(m) * kHead);
+      got.residual.resize(size_t(m) * size_.hidden);
+      got.logits.resize(size_t(m) * size_.head);
       if (i == 0) first = got;
       EXPECT_TRUE(got.residual == first.residual && got.logits == first.logits)
           << name << ": replay " << i << " gave other values";
     }
+    for (uint32_t count : counters_.Download<uint32_t>()) EXPECT_EQ(count, 0u) << name;
     EXPECT_EQ(cudaGraphExecDestroy(exec), cudaSuccess);
     EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
     return first;
@@ -130,44 +148,54 @@ class Chain {
     args.m = m_;
     args.tuning = tuning_;
     args.epilogue = epilogue;
-    Expect(GemmStreamSm90(w, args, workspace_.get(), stream_));
+    if (between_ == Between::kPersistent) {
+      pending_.push_back({&w, args});
+    } else {
+      Expect(GemmStreamSm90(w, args, workspace_.get(), stream_));
+    }
+  }
+
+  void Flush() {
+    if (pending_.empty()) return;
+    Expect(GemmChainSm90(pending_, chain_, workspace_.get(), counters_.get<uint32_t>(), stream_));
+    pending_.clear();
   }
 
   // The residual stream from the input, and the first norm.
   void Begin() {
-    const bool pdl = tuning_.dependent_launch;
-    Expect(ConvertSm90(input_.get(), kType, residual_.get(), DType::kF32, int64_t{m_} * kHidden,
-                       pdl, stream_));
+    const bool pdl = dependent();
+    Expect(ConvertSm90(input_.get(), kType, residual_.get(), DType::kF32,
+                       int64_t{m_} * size_.hidden, pdl, stream_));
     Expect(RmsNormSm90({residual_.get(), first_norm_.get<float>(), x_.get(), DType::kF32, kType, m_,
-                        kHidden, kEps},
+                        size_.hidden, kEps},
                        pdl, stream_));
   }
 
   void AddNorm(const DeviceBytes& weight) {
     Expect(AddRmsNormSm90({residual_.get(), delta_.get(), weight.get<float>(), x_.get(),
-                           DType::kF32, kType, m_, kHidden, kEps},
-                          tuning_.dependent_launch, stream_));
+                           DType::kF32, kType, m_, size_.hidden, kEps},
+                          dependent(), stream_));
   }
 
   void Plain() {
     Begin();
     for (const auto& l : layers_) {
-      Product(l->qkv.weights, x_, kHidden, qkv_, kQkv);
-      Product(l->o.weights, qkv_, kQkv, delta_, kHidden);
+      Product(l->qkv.weights, x_, size_.hidden, qkv_, size_.qkv);
+      Product(l->o.weights, qkv_, size_.qkv, delta_, size_.hidden);
       AddNorm(l->norm);
-      Product(l->gate_up.weights, x_, kHidden, wide_, 2 * kFfn);
-      Expect(GatedActivationSm90({wide_.get(), hidden_.get(), kType, m_, kFfn, false},
-                                 tuning_.dependent_launch, stream_));
-      Product(l->down.weights, hidden_, kFfn, delta_, kHidden);
+      Product(l->gate_up.weights, x_, size_.hidden, wide_, 2 * size_.ffn);
+      Expect(GatedActivationSm90({wide_.get(), hidden_.get(), kType, m_, size_.ffn, false},
+                                 dependent(), stream_));
+      Product(l->down.weights, hidden_, size_.ffn, delta_, size_.hidden);
       AddNorm(l->next_norm);
     }
-    Product(head_.weights, x_, kHidden, logits_, kHead, {}, DType::kF32);
+    Product(head_.weights, x_, size_.hidden, logits_, size_.head, {}, DType::kF32);
   }
 
   GemmStreamEpilogue ResidualNorm(const DeviceBytes& weight) const {
     return {.kind = GemmEpilogueKind::kResidualNorm,
             .residual = residual_.get<float>(),
-            .residual_stride = kHidden,
+            .residual_stride = size_.hidden,
             .norm_weight = weight.get<float>(),
             .partials_out = partials_.get<float>()};
   }
@@ -179,28 +207,42 @@ class Chain {
     Begin();
     bool normed = true;  // x_ is scaled already
     for (const auto& l : layers_) {
-      Product(l->qkv.weights, x_, kHidden, qkv_, kQkv,
+      Product(l->qkv.weights, x_, size_.hidden, qkv_, size_.qkv,
               normed ? GemmStreamEpilogue{} : Scaled(GemmEpilogueKind::kScale));
       normed = false;
-      Product(l->o.weights, qkv_, kQkv, x_, kHidden, ResidualNorm(l->norm));
-      Product(l->gate_up_eights, x_, kHidden, hidden_, kFfn, Scaled(GemmEpilogueKind::kGated));
-      Product(l->down.weights, hidden_, kFfn, x_, kHidden, ResidualNorm(l->next_norm));
+      Flush();  // attention
+      Product(l->o.weights, qkv_, size_.qkv, x_, size_.hidden, ResidualNorm(l->norm));
+      Product(l->gate_up_eights, x_, size_.hidden, hidden_, size_.ffn,
+              Scaled(GemmEpilogueKind::kGated));
+      Product(l->down.weights, hidden_, size_.ffn, x_, size_.hidden, ResidualNorm(l->next_norm));
     }
-    Product(head_.weights, x_, kHidden, logits_, kHead, Scaled(GemmEpilogueKind::kScale),
+    Product(head_.weights, x_, size_.hidden, logits_, size_.head, Scaled(GemmEpilogueKind::kScale),
             DType::kF32);
+    Flush();
   }
 
+  bool dependent() const {
+    return between_ == Between::kPersistent ? chain_.dependent_launch : tuning_.dependent_launch;
+  }
+
+  const Sizes size_;
+  const int tiles_ = GemmStreamPartials(size_.hidden);
   std::vector<std::unique_ptr<Layer>> layers_;
   Matrix head_;
   DeviceBytes first_norm_;
-  DeviceBytes input_{size_t{2} * (kMaxTokens + 5) * kHidden};
-  DeviceBytes residual_{size_t{4} * kMaxTokens * kHidden}, x_{size_t{2} * kMaxTokens * kHidden},
-      qkv_{size_t{2} * kMaxTokens * kQkv}, delta_{size_t{2} * kMaxTokens * kHidden},
-      wide_{size_t{4} * kMaxTokens * kFfn}, hidden_{size_t{2} * kMaxTokens * kFfn},
-      logits_{size_t{4} * kMaxTokens * kHead}, partials_{size_t{4} * kTiles * kMaxTokens};
+  DeviceBytes input_{size_t{2} * (kMaxTokens + 5) * size_.hidden};
+  DeviceBytes residual_{size_t{4} * kMaxTokens * size_.hidden},
+      x_{size_t{2} * kMaxTokens * size_.hidden}, qkv_{size_t{2} * kMaxTokens * size_.qkv},
+      delta_{size_t{2} * kMaxTokens * size_.hidden}, wide_{size_t{4} * kMaxTokens * size_.ffn},
+      hidden_{size_t{2} * kMaxTokens * size_.ffn}, logits_{size_t{4} * kMaxTokens * size_.head},
+      partials_{size_t{4} * tiles_ * kMaxTokens};
   DeviceBytes workspace_{GemmStreamWorkspaceBytes(kMaxTokens, NumSms())};
+  DeviceBytes counters_{sizeof(uint32_t) * kGemmChainCounters, 0};
+  std::vector<GemmChainProduct> pending_;
   cudaStream_t stream_ = nullptr;
+  Between between_ = Between::kKernels;
   GemmStreamTuning tuning_;
+  GemmChainTuning chain_;
   int m_ = 0, statuses_ = 0;
 };
 
@@ -224,7 +266,7 @@ void ExpectNear(const std::vector<float>& got, const std::vector<float>& want,
 
 TEST(GemmLayer, FusedChainIsTheUnfusedOne) {
   SLIP_REQUIRE_DEVICE();
-  Chain chain;
+  Chain chain(kSmall);
   const std::pair<const char*, GemmStreamTuning> modes[] = {
       {"plain", {}},
       {"half ring", {.dependent_launch = true}},
@@ -234,11 +276,11 @@ TEST(GemmLayer, FusedChainIsTheUnfusedOne) {
   };
   for (int m : {1, 5, 8, 16, 27, 33, 64}) {
     const std::string tokens = " m" + std::to_string(m);
-    const Chain::Result unfused = chain.Run(m, false, {}, "unfused" + tokens);
+    const Chain::Result unfused = chain.Run(m, Between::kKernels, {}, "unfused" + tokens);
     Chain::Result first;
     for (const auto& [mode, tuning] : modes) {
       const std::string name = mode + tokens;
-      const Chain::Result got = chain.Run(m, true, tuning, name);
+      const Chain::Result got = chain.Run(m, Between::kEpilogues, tuning, name);
       if (first.logits.empty()) first = got;
       EXPECT_TRUE(got.residual == first.residual && got.logits == first.logits)
           << name << ": other values than the first mode";
@@ -246,6 +288,88 @@ TEST(GemmLayer, FusedChainIsTheUnfusedOne) {
       ExpectNear(got.logits, unfused.logits, name + " logits");
     }
   }
+}
+
+// Where two results differ, to tell a wrong tile from a race by the log alone.
+std::string Differences(const std::vector<float>& got, const std::vector<float>& want,
+                        int columns) {
+  std::string text;
+  size_t count = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (got[i] == want[i]) continue;
+    if (++count <= 8) {
+      text += " [" + std::to_string(i / columns) + "][" + std::to_string(i % columns) +
+              "]=" + std::to_string(got[i]) + " not " + std::to_string(want[i]);
+    }
+  }
+  return std::to_string(count) + " differ:" + text;
+}
+
+void ExpectPersistentIsFused(const Sizes& size, std::initializer_list<int> tokens) {
+  Chain chain(size);
+  const std::pair<const char*, GemmChainTuning> modes[] = {
+      {"persistent", {}},
+      {"persistent dependent", {.dependent_launch = true}},
+      {"persistent early", {.dependent_launch = true, .early_release = true}},
+      {"persistent shallow", {.weight_stages = 2, .token_stages = 2, .dependent_launch = true}},
+      {"persistent one stage", {.weight_stages = 1, .token_stages = 1, .dependent_launch = true}},
+  };
+  for (int m : tokens) {
+    const std::string suffix = " m" + std::to_string(m) + " hidden " + std::to_string(size.hidden);
+    for (int row_blocks : {0, 1}) {
+      const GemmStreamTuning tuning{.row_blocks = row_blocks};
+      const Chain::Result want = chain.Run(m, Between::kEpilogues, tuning, "fused" + suffix);
+      for (const auto& [mode, tuned] : modes) {
+        const Chain::Result got = chain.Run(m, Between::kPersistent, tuning, mode + suffix, tuned);
+        EXPECT_TRUE(got.residual == want.residual)
+            << mode << suffix << " residual "
+            << Differences(got.residual, want.residual, size.hidden);
+        EXPECT_TRUE(got.logits == want.logits)
+            << mode << suffix << " logits " << Differences(got.logits, want.logits, size.head);
+        if (testing::Test::HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(GemmLayer, PersistentChainHasTheBitsOfTheFusedOne) {
+  SLIP_REQUIRE_DEVICE();
+  ExpectPersistentIsFused(kSmall, {1, 5, 8, 16, 27, 33, 64});
+}
+
+TEST(GemmLayer, LargePersistentChainHasTheBitsOfTheFusedOne) {
+  SLIP_REQUIRE_DEVICE();
+  ExpectPersistentIsFused(kLarge, {1, 13, 32, 64});
+}
+
+TEST(GemmLayer, ChainRefusesWhatItCannotDo) {
+  SLIP_REQUIRE_DEVICE();
+  const Matrix w(256, 256, 1), f16(256, 256, 2, DType::kF16);
+  DeviceBytes x(size_t{2} * 256 * 256), y(size_t{2} * 256 * 256);
+  DeviceBytes workspace(GemmStreamWorkspaceBytes(256, NumSms()));
+  DeviceBytes counters(sizeof(uint32_t) * kGemmChainCounters, 0);
+  const auto run = [&](std::vector<std::pair<const Matrix*, int>> products) {
+    std::vector<GemmChainProduct> chain;
+    for (const auto& [matrix, m] : products) {
+      GemmStreamArgs args;
+      args.x = x.get();
+      args.x_stride = 256;
+      args.y = y.get();
+      args.y_stride = 256;
+      args.y_dtype = matrix->weights.dtype;
+      args.m = m;
+      chain.push_back({&matrix->weights, args});
+    }
+    return GemmChainSm90(chain, {}, workspace.get(), counters.get<uint32_t>(), nullptr);
+  };
+  EXPECT_EQ(run({}), KernelStatus::kInvalidArgument);
+  EXPECT_EQ(run({{&w, 8}, {&w, 8}, {&w, 8}, {&w, 8}, {&w, 8}}), KernelStatus::kInvalidArgument);
+  EXPECT_EQ(run({{&w, 65}}), KernelStatus::kUnsupported);
+  EXPECT_EQ(run({{&w, 8}, {&w, 9}}), KernelStatus::kUnsupported);
+  EXPECT_EQ(run({{&w, 8}, {&f16, 8}}), KernelStatus::kUnsupported);
+  EXPECT_EQ(run({{&w, 8}, {&w, 0}}), KernelStatus::kUnsupported);
+  EXPECT_EQ(run({{&w, 8}, {&w, 8}}), KernelStatus::kOk);
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 }
 
 }  // namespace

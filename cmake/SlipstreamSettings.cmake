@@ -53,5 +53,8 @@ if(SLIPSTREAM_CUDA)
   endif()
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS} -lineinfo --expt-relaxed-constexpr")
+  # CMake 3.25.1, Debian's, sets a property of this target without asking whether CUDA still has the
+  # library; CUDA 13 has not.
+  add_library(CUDA::nvToolsExt INTERFACE IMPORTED)
   find_package(CUDAToolkit REQUIRED)
 endif()

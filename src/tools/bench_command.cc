@@ -57,13 +57,13 @@ struct StepState {
 void AddStep(CLI::App& bench, Action* action) {
   auto state = std::make_shared<StepState>();
   StepBenchOptions& o = state->bench;
-  o.shapes = {"1x128", "1x8192", "8x1024", "16x1024", "32x1024", "64x1024", "128x1024", "64x4096"};
   CLI::App* command =
       bench.add_subcommand("step", "Time of one decode step, without scheduler and server");
   command->add_option("MODEL", o.model.path, "Folder or .gguf file")->required();
   command
       ->add_option("--shapes", o.shapes,
-                   "BATCHxCONTEXT, or BATCHxCONTEXT:QUERIES for a chunk of a prompt; by commas")
+                   "BATCHxCONTEXT, or BATCHxCONTEXT:QUERIES for a chunk of a prompt; by commas. "
+                   "By default 1x128 to 64x4096, as the model's context and the KV cache allow")
       ->delimiter(',');
   state->options = {
       {"bench", "steps", "Timed steps of each shape", &o.steps, 1, 1e6},

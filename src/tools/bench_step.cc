@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "backend/devices.h"
@@ -16,6 +17,8 @@ namespace slipstream {
 namespace {
 
 constexpr int kWarmupSteps = 10;
+constexpr const char* kStandardShapes[] = {"1x128",   "1x8192",  "8x1024",   "16x1024",
+                                           "32x1024", "64x1024", "128x1024", "64x4096"};
 
 Result<StepBenchRow> ParseShape(const std::string& text) {
   StepBenchRow row;
@@ -69,11 +72,19 @@ Status PrintProfile(LocalExecutor& executor, double ceiling_gbs, double step_ms)
   return {};
 }
 
+int BlocksEach(const Executor& executor, const StepBenchRow& row, int steps) {
+  return (row.context + row.queries + kWarmupSteps + steps) / executor.info().block_size_tokens + 1;
+}
+
+bool Fits(const Executor& executor, const StepBenchRow& row, int steps) {
+  return int64_t{BlocksEach(executor, row, steps)} * row.batch <= executor.info().num_blocks;
+}
+
 Status RunSteps(Executor& executor, int steps, StepBenchRow* row) {
   const int block_size = executor.info().block_size_tokens;
   const int total = kWarmupSteps + steps;
-  const int blocks_each = (row->context + row->queries + total) / block_size + 1;
-  if (int64_t{blocks_each} * row->batch > executor.info().num_blocks) {
+  const int blocks_each = BlocksEach(executor, *row, steps);
+  if (!Fits(executor, *row, steps)) {
     return Fail(ErrorCode::kResourceExhausted,
                 fmt::format("{} sequences of {} tokens do not fit the KV cache", row->batch,
                             row->context + row->queries + total));
@@ -145,23 +156,42 @@ Status AppendCsv(const StepBenchOptions& o, const std::vector<StepBenchRow>& row
   return {};
 }
 
+// The shapes asked for, or of the standard ones those that the model's context holds.
+Result<std::vector<StepBenchRow>> RowsOf(const StepBenchOptions& o, int64_t context_limit,
+                                         EngineConfig* config) {
+  std::vector<std::string> shapes = o.shapes;
+  if (shapes.empty()) shapes.assign(std::begin(kStandardShapes), std::end(kStandardShapes));
+  std::vector<StepBenchRow> rows;
+  for (const std::string& shape : shapes) {
+    SLIP_ASSIGN_OR_RETURN(const StepBenchRow row, ParseShape(shape));
+    const int64_t length = row.context + row.queries + kWarmupSteps + o.steps + 1;
+    if (o.shapes.empty() && length > context_limit) continue;
+    config->max_num_seqs = std::max(config->max_num_seqs, row.batch);
+    config->max_batch_tokens =
+        std::max({config->max_batch_tokens, config->max_num_seqs, row.batch * row.queries});
+    config->max_model_len = std::max<int64_t>(config->max_model_len, length);
+    rows.push_back(row);
+  }
+  if (rows.empty()) {
+    return InvalidArgument(
+        fmt::format("no standard shape fits a context of {} tokens; give some", context_limit),
+        "shapes");
+  }
+  return rows;
+}
+
 }  // namespace
 
 Result<std::vector<StepBenchRow>> RunStepBench(const StepBenchOptions& o) {
-  std::vector<StepBenchRow> rows;
   EngineConfig config = o.engine;
-  for (const std::string& shape : o.shapes) {
-    SLIP_ASSIGN_OR_RETURN(const StepBenchRow row, ParseShape(shape));
-    config.max_num_seqs = std::max(config.max_num_seqs, row.batch);
-    config.max_batch_tokens =
-        std::max({config.max_batch_tokens, config.max_num_seqs, row.batch * row.queries});
-    config.max_model_len = std::max<int64_t>(
-        config.max_model_len, row.context + row.queries + kWarmupSteps + o.steps + 1);
-    rows.push_back(row);
-  }
   const int64_t begin_us = NowUs();
   SLIP_ASSIGN_OR_RETURN(auto checkpoint, OpenCheckpoint(o.model.path, ToLoadOptions(o.model)));
+  SLIP_ASSIGN_OR_RETURN(std::vector<StepBenchRow> rows,
+                        RowsOf(o, checkpoint->config().max_position_embeddings, &config));
   SLIP_ASSIGN_OR_RETURN(auto executor, MakeLocalExecutor(*checkpoint, config, o.runtime));
+  if (o.shapes.empty()) {
+    std::erase_if(rows, [&](const StepBenchRow& row) { return !Fits(*executor, row, o.steps); });
+  }
   std::printf("loaded in %.2f s\n", static_cast<double>(NowUs() - begin_us) * 1e-6);
   std::printf("%6s %8s %10s %8s %10s\n", "batch", "context", "ms", "share", "submit us");
   for (StepBenchRow& row : rows) {

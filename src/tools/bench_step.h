@@ -18,7 +18,8 @@ struct StepBenchOptions {
   ModelOptions model;
   EngineConfig engine;
   RuntimeConfig runtime;
-  // BATCHxCONTEXT, or BATCHxCONTEXT:QUERIES for a chunk of a prompt after CONTEXT tokens.
+  // BATCHxCONTEXT, or BATCHxCONTEXT:QUERIES for a chunk of a prompt after CONTEXT tokens. None: of
+  // a standard list those that the model's context and the KV cache hold.
   std::vector<std::string> shapes;
   bool profile = false;
   int steps = 100;            // timed, after warm-up

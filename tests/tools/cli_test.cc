@@ -77,5 +77,20 @@ TEST(BenchOffline, ABatchThatDoesNotRunAtOnceIsRefused) {
   EXPECT_THAT(small.text, HasSubstr("--num-blocks"));
 }
 
+// The standard shapes are for large models: those beyond a small one's context are left out.
+TEST(BenchStep, StandardShapesAreThoseThatFit) {
+  const std::string bench = "bench step " + Model() + " --num-threads 1 --steps ";
+  const Ran small = Slipstream(bench + "1 --num-blocks 20");
+  EXPECT_EQ(small.code, 0) << small.text;
+  EXPECT_THAT(small.text, HasSubstr("     1      128 "));
+  EXPECT_THAT(small.text, Not(HasSubstr("1024 ")));
+  const Ran asked = Slipstream(bench + "1 --shapes 1x1024");
+  EXPECT_NE(asked.code, 0);
+  EXPECT_THAT(asked.text, HasSubstr("limit of 256 tokens"));
+  const Ran none = Slipstream(bench + "200");
+  EXPECT_NE(none.code, 0);
+  EXPECT_THAT(none.text, HasSubstr("no standard shape fits a context of 256 tokens"));
+}
+
 }  // namespace
 }  // namespace slipstream

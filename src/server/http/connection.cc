@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -15,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/http/http_errors.h"
+#include "server/http/request_line.h"
 
 namespace slipstream {
 namespace {
@@ -41,21 +41,6 @@ HttpResponse ResponseToBrokenRequest(const beast::error_code& ec, const ServerCo
                                   std::to_string(config.max_header_bytes) + " bytes");
   }
   return ErrorResponse(400, "malformed HTTP request: " + ec.message());
-}
-
-// The path of a request target, without the query and a slash at its end: RFC 9112, 3.2. A proxy is
-// sent the absolute form, and every server must take it.
-std::string PathOf(std::string_view target) {
-  for (const std::string_view scheme : {"http://", "https://"}) {
-    if (!beast::iequals(target.substr(0, scheme.size()), scheme)) continue;
-    target.remove_prefix(scheme.size());
-    target.remove_prefix(std::min(target.find_first_of("/?"), target.size()));
-    if (!target.starts_with('/')) return "/";
-    break;
-  }
-  target = target.substr(0, target.find('?'));
-  if (target.size() > 1 && target.ends_with('/')) target.remove_suffix(1);
-  return std::string(target);
 }
 
 // All transfer codings of a request in one list; empty if there are none.
@@ -266,18 +251,13 @@ void Connection::TakeHead(const Reading& reading) {
 // Of a head that cannot be read whole, for the log and the shape of the error.
 void Connection::TakeRequestLine(const Reading& reading) {
   const auto& head = reading.parser.get();
-  std::string_view method(head.method_string().data(), head.method_string().size());
-  std::string_view target(head.target().data(), head.target().size());
-  if (target.empty()) {  // not parsed yet
-    std::string_view line(static_cast<const char*>(in_.data().data()), in_.size());
-    line = line.substr(0, line.find_first_of("\r\n"));
-    const size_t space = std::min(line.find(' '), line.size());
-    method = line.substr(0, space);
-    target = line.substr(std::min(space + 1, line.size()));
-    target = target.substr(0, target.find(' '));
+  RequestLine line{{head.method_string().data(), head.method_string().size()},
+                   {head.target().data(), head.target().size()}};
+  if (line.target.empty()) {  // not parsed yet
+    line = RequestLineOf({static_cast<const char*>(in_.data().data()), in_.size()});
   }
-  record_->method = method.substr(0, 32);
-  record_->path = PathOf(target.substr(0, 1024));
+  record_->method = line.method.substr(0, 32);
+  record_->path = PathOf(line.target.substr(0, 1024));
 }
 
 void Connection::EnsureRecord() {

@@ -1,8 +1,7 @@
 // Matrix products of a Llama-3.1-8B decode step on one GPU, weights cold in L2, inside a CUDA
 // graph: gemm_stream_sm90 beside cuBLASLt (its first choice, and the best of its first eight), one
 // matrix at a time and as the chain of 32 layers; and that chain with the norms and activations of
-// a step: as kernels of their own, in the products' epilogues, and those as persistent kernels
-// (only that: layers).
+// a step, as kernels of their own and in the products' epilogues (only that: layers).
 //   gemm_bench [CSV file [layers]]
 #include <cuda_bf16.h>
 
@@ -13,6 +12,7 @@
 #include "backend/cuda/cublaslt.h"
 #include "kernels/bench/attention_harness.cuh"
 #include "kernels/bench/gemm_ceiling.cuh"
+#include "kernels/cuda/gemm/gemm_stream.h"
 #include "tests/backend/layer_chain.cuh"
 
 namespace slipstream::bench {
@@ -172,29 +172,21 @@ class Bench {
     LayerChain chain(ours, workspace_->get());
     struct Variant {
       const char* name;
-      LayerMode mode;
+      bool fused;
       GemmStreamTuning tuning;
-      GemmChainTuning chain;
     };
-    const GemmStreamTuning full{.stages = 16, .dependent_launch = true};
-    const GemmStreamTuning early{.stages = 16, .dependent_launch = true, .early_release = true};
-    const GemmStreamTuning flat{.stages = 16, .row_blocks = 1, .dependent_launch = true};
-    const GemmChainTuning late{.dependent_launch = true};
-    const GemmChainTuning soon{.dependent_launch = true, .early_release = true};
     const Variant variants[] = {
-        {"layers full", LayerMode::kApart, full, {}},
-        {"full early", LayerMode::kApart, early, {}},
-        {"fused full", LayerMode::kFused, full, {}},
-        {"fused early", LayerMode::kFused, early, {}},
-        {"fused flat", LayerMode::kFused, flat, {}},
-        {"fused half", LayerMode::kFused, {.dependent_launch = true}, {}},
-        {"fused plain", LayerMode::kFused, {}, {}},
-        {"persistent", LayerMode::kPersistent, {}, late},
-        {"persist. early", LayerMode::kPersistent, {}, soon},
-        {"persist. flat", LayerMode::kPersistent, {.row_blocks = 1}, soon},
-        {"8 stages", LayerMode::kPersistent, {}, {.weight_stages = 8, .dependent_launch = true}},
-        {"4 token st.", LayerMode::kPersistent, {}, {.token_stages = 4, .dependent_launch = true}},
-        {"not dependent", LayerMode::kPersistent, {}, {}},
+        {"layers full", false, {.stages = 16, .dependent_launch = true}},
+        {"full early", false, {.stages = 16, .dependent_launch = true, .early_release = true}},
+        {"fused full", true, {.stages = 16, .dependent_launch = true}},
+        {"fused early", true, {.stages = 16, .dependent_launch = true, .early_release = true}},
+        {"memory full", true, {.stages = 16, .cluster = 1, .dependent_launch = true}},
+        {"memory early",
+         true,
+         {.stages = 16, .cluster = 1, .dependent_launch = true, .early_release = true}},
+        {"fused flat", true, {.stages = 16, .row_blocks = 1, .dependent_launch = true}},
+        {"fused half", true, {.dependent_launch = true}},
+        {"fused plain", true, {}},
     };
     std::printf("\nthe same with norms and activations, ms\n%4s", "m");
     for (const Variant& v : variants) std::printf(" %14s", v.name);
@@ -202,7 +194,7 @@ class Bench {
       if (m > LayerChain::kMaxTokens) break;
       std::printf("\n%4d", m);
       for (const Variant& v : variants) {
-        Chain(m, v.name, [&](cudaStream_t s) { chain.Record(m, v.mode, v.tuning, v.chain, s); });
+        Chain(m, v.name, [&](cudaStream_t s) { chain.Record(m, v.fused, v.tuning, s); });
       }
     }
     std::printf("\n");

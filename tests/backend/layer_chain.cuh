@@ -1,19 +1,15 @@
 // For gemm_bench: the chain of 32 layers of a decode step without attention, norms and activation
-// either as kernels of their own or in the products' epilogues, or the latter as persistent kernels
-// that begin where attention ends. Host-side program code: any failure
+// either as kernels of their own or in the products' epilogues. Host-side program code: any failure
 // ends the program with a message.
 #pragma once
 
 #include <vector>
 
 #include "kernels/bench/attention_harness.cuh"
-#include "kernels/cuda/gemm/gemm_chain.h"
+#include "kernels/cuda/gemm/gemm_stream.h"
 #include "kernels/cuda/ops/ops.h"
 
 namespace slipstream::bench {
-
-// How the steps between products are done.
-enum class LayerMode { kApart, kFused, kPersistent };
 
 class LayerChain {
  public:
@@ -31,24 +27,16 @@ class LayerChain {
         delta_(kMaxTokens * kHidden),
         wide_(kMaxTokens * 2 * kFfn),
         hidden_(kMaxTokens * kFfn),
-        partials_(kernels::GemmStreamPartials(kHidden) * kMaxTokens),
-        counters_(std::vector<uint32_t>(kernels::kGemmChainCounters)) {}
+        partials_(kernels::GemmStreamPartials(kHidden) * kMaxTokens) {}
 
-  // `chain`: of the persistent kernels.
-  void Record(int m, LayerMode mode, const kernels::GemmStreamTuning& tuning,
-              const kernels::GemmChainTuning& chain, cudaStream_t stream) {
+  void Record(int m, bool fused, const kernels::GemmStreamTuning& tuning, cudaStream_t stream) {
     m_ = m;
-    mode_ = mode;
     tuning_ = tuning;
-    chain_ = chain;
     stream_ = stream;
     Require(kernels::RmsNormSm90(
         {residual_.get(), norm_.get(), x_.get(), DType::kF32, DType::kBF16, m, kHidden, kEps},
         tuning.dependent_launch, stream));
-    for (size_t i = 0; i < weights_.size(); i += 4) {
-      mode == LayerMode::kApart ? Plain(i) : Fused(i);
-    }
-    Flush();
+    for (size_t i = 0; i < weights_.size(); i += 4) fused ? Fused(i) : Plain(i);
   }
 
  private:
@@ -77,7 +65,6 @@ class LayerChain {
         .partials_in = partials_.get(),
         .eps = kEps};
     Product(i, x_, kHidden, qkv_, kQkv, scaled);
-    Flush();  // attention
     Product(i + 1, qkv_, kQkv, x_, kHidden, residual_norm);
     scaled.kind = kernels::GemmEpilogueKind::kGated;
     Product(i + 2, x_, kHidden, hidden_, kFfn, scaled);
@@ -95,17 +82,7 @@ class LayerChain {
     args.m = m_;
     args.tuning = tuning_;
     args.epilogue = epilogue;
-    if (mode_ == LayerMode::kPersistent) {
-      pending_.push_back({&weights_[which], args});
-    } else {
-      Require(kernels::GemmStreamSm90(weights_[which], args, workspace_, stream_));
-    }
-  }
-
-  void Flush() {
-    if (pending_.empty()) return;
-    Require(kernels::GemmChainSm90(pending_, chain_, workspace_, counters_.get(), stream_));
-    pending_.clear();
+    Require(kernels::GemmStreamSm90(weights_[which], args, workspace_, stream_));
   }
 
   void AddNorm() {
@@ -126,11 +103,7 @@ class LayerChain {
   DeviceArray<float> norm_, residual_;
   DeviceArray<uint16_t> x_, qkv_, delta_, wide_, hidden_;
   DeviceArray<float> partials_;
-  DeviceArray<uint32_t> counters_;
-  std::vector<kernels::GemmChainProduct> pending_;
   kernels::GemmStreamTuning tuning_;
-  kernels::GemmChainTuning chain_;
-  LayerMode mode_ = LayerMode::kApart;
   cudaStream_t stream_ = nullptr;
   int m_ = 0;
 };

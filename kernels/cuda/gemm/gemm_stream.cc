@@ -58,13 +58,36 @@ KernelStatus Validate(const GemmStreamWeights& w, const GemmStreamArgs& a, const
   if (w.n < 1 || w.k < 8 || !a.x || !a.y || !workspace || a.m < 1 || a.x_stride < w.k ||
       a.x_stride % 8 || !Aligned16(a.x) || !Aligned16(workspace) || a.tuning.grid < 0 ||
       a.tuning.stages < 0 || a.tuning.prefetch_stages < 0 || a.tuning.row_blocks < 0 ||
-      a.tuning.row_blocks > 2) {
+      a.tuning.row_blocks > 2 || a.tuning.cluster < 0 || a.tuning.cluster > 8 ||
+      (a.tuning.cluster & (a.tuning.cluster - 1))) {
     return KernelStatus::kInvalidArgument;
   }
   const bool gated = a.epilogue.kind == GemmEpilogueKind::kGated;
   if (a.y_stride < (gated ? w.n / 2 : w.n)) return KernelStatus::kInvalidArgument;
   if (a.y_dtype != w.dtype && a.y_dtype != DType::kF32) return KernelStatus::kUnsupported;
   return ValidateEpilogue(w, a);
+}
+
+// How the line of units is cut: the grid, and whether clusters merge it.
+KernelStatus PlanCut(const GemmStreamTuning& tuning, const GemmStreamVariant& variant, int tiles,
+                     int num_sms, GemmStreamLaunch* launch) {
+  GemmStreamParams& p = launch->params;
+  p.cluster = 1;
+  const bool can = variant.row_blocks == 1 && variant.tokens <= kGemmEpilogueMaxTokens &&
+                   tuning.grid == 0 && p.token_tiles == 1;
+  if (tuning.cluster > 1) {
+    if (!can || tiles * tuning.cluster > num_sms || p.k_blocks < tuning.cluster) {
+      return KernelStatus::kUnsupported;
+    }
+    p.cluster = tuning.cluster;
+  } else if (can && tuning.cluster == 0) {
+    p.cluster = ChooseGemmStreamCluster(tiles, p.k_blocks, num_sms);
+  }
+  launch->grid = p.cluster > 1     ? tiles * p.cluster
+                 : tuning.grid > 0 ? tuning.grid
+                                   : ChooseGemmStreamGrid(tiles, p.k_blocks, num_sms);
+  if (launch->grid > p.units) launch->grid = p.units;
+  return KernelStatus::kOk;
 }
 
 }  // namespace
@@ -129,11 +152,7 @@ KernelStatus PlanGemmStream(const GemmStreamWeights& w, const GemmStreamArgs& ar
   p.epilogue = args.epilogue;
   p.partials = static_cast<int>(GemmStreamPartials(w.k));
   p.inverse_columns = 1.0f / static_cast<float>(w.k);
-  launch->grid = args.tuning.grid > 0
-                     ? args.tuning.grid
-                     : ChooseGemmStreamGrid(static_cast<int>(tiles), p.k_blocks, num_sms);
-  if (launch->grid > p.units) launch->grid = p.units;
-  return KernelStatus::kOk;
+  return PlanCut(args.tuning, *variant, static_cast<int>(tiles), num_sms, launch);
 }
 
 KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,

@@ -2,6 +2,7 @@
 // One warp copies, two warpgroups multiply. See gemm_stream.h.
 #pragma once
 
+#include "kernels/cuda/gemm/gemm_stream_cluster.cuh"
 #include "kernels/cuda/gemm/gemm_stream_fused.cuh"
 #include "kernels/cuda/gemm/gemm_stream_merge.cuh"
 #include "kernels/cuda/gemm/product.cuh"
@@ -10,16 +11,19 @@
 namespace slipstream::kernels {
 
 // Ring of stages, each 64 columns of a weight tile and of the tokens. `full` counts the bytes of a
-// stage, `empty` the warps that are done with it.
+// stage, `empty` the warps that are done with it. Behind it what a cluster exchanges, and its
+// barrier.
 template <typename Traits>
 struct GemmRing {
-  uint32_t data, full, empty;
+  uint32_t data, exchange, full, empty, exchanged;
   int stages;
 
-  __device__ GemmRing(unsigned char* shared, int n) : stages(n) {
+  __device__ GemmRing(unsigned char* shared, int n, int exchange_bytes) : stages(n) {
     data = (SharedAddress(shared) + 1023) / 1024 * 1024;
-    full = data + n * Traits::kStageBytes;
+    exchange = data + n * Traits::kStageBytes;
+    full = exchange + exchange_bytes;
     empty = full + n * 8;
+    exchanged = empty + n * 8;
   }
   __device__ __forceinline__ void Init() const {
     for (int i = 0; i < stages; ++i) {
@@ -184,10 +188,11 @@ class RingStages {
 };
 
 // The multiplying warps' walk over the share of CTA `me` of `grid`. `scratch`: the epilogue's
-// kScratchFloats.
+// kScratchFloats. `exchange`: used if p.cluster > 1.
 template <typename Traits, typename Stages>
 __device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p, Stages&& stages, int me,
-                                              int grid, float* scratch) {
+                                              int grid, float* scratch,
+                                              const ClusterExchange<Traits>& cluster) {
   const int thread = threadIdx.x, end = ShareBegin(p.units, grid, me + 1);
   // The compiler must see that all lanes agree: descriptors live in uniform registers.
   const int warpgroup = __shfl_sync(~0u, thread / 128, 0);
@@ -204,6 +209,12 @@ __device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p, Stages&
       out.WriteAll(acc);
       continue;
     }
+    if constexpr (Traits::kRowBlocks == 1) {
+      if (p.cluster > 1) {
+        cluster.Merge(acc, out, [&] { scale.Finish(); });
+        return;
+      }
+    }
     const int last = ShareOf(p.units, grid, tile_end - 1);
     const TileExchange<Traits> exchange(p, ShareOf(p.units, grid, tile_begin), last, thread);
     exchange.Give(me, out.groups(), acc);
@@ -218,7 +229,7 @@ __device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p, Stages&
 template <typename Traits>
 __device__ __forceinline__ float* EpilogueScratch(unsigned char* shared,
                                                   const GemmRing<Traits>& ring) {
-  return reinterpret_cast<float*>(shared + (ring.empty + 8 * ring.stages - SharedAddress(shared)));
+  return reinterpret_cast<float*>(shared + (ring.exchanged + 8 - SharedAddress(shared)));
 }
 
 template <typename Traits>
@@ -227,7 +238,8 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
                      const __grid_constant__ CUtensorMap tokens,
                      const __grid_constant__ GemmStreamParams p) {
   extern __shared__ __align__(1024) unsigned char shared_bytes[];
-  const GemmRing<Traits> ring(shared_bytes, p.stages);
+  const GemmRing<Traits> ring(shared_bytes, p.stages, p.exchange_bytes);
+  const ClusterExchange<Traits> exchange(p, ring.exchange, ring.exchanged);
   const int begin = ShareBegin(p.units, gridDim.x, blockIdx.x);
   const int end = ShareBegin(p.units, gridDim.x, blockIdx.x + 1);
   const bool copies = threadIdx.x == kGemmConsumers;
@@ -236,11 +248,13 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
     PrefetchTensorMap(&weights);
     PrefetchTensorMap(&tokens);
     ring.Init();
+    if (p.cluster > 1) exchange.Expect();
     // Weights depend on nothing: they stream in while the previous kernel ends.
     loader.LoadAhead();
     if (p.early_release) LaunchDependents();
   }
   __syncthreads();  // the barriers are ready
+  if (p.cluster > 1) ClusterArrive();
   // Tokens, and the scratch and output that earlier kernels may still use.
   DependencyWait();
   if (copies) {
@@ -249,7 +263,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
     if (!p.early_release) LaunchDependents();
   } else if (threadIdx.x < kGemmConsumers) {
     MultiplyShare<Traits>(p, RingStages<Traits>(ring), blockIdx.x, gridDim.x,
-                          EpilogueScratch(shared_bytes, ring));
+                          EpilogueScratch(shared_bytes, ring), exchange);
   }
 }
 

@@ -24,6 +24,17 @@ struct GemmStreamLaunch {
   cudaStream_t stream;
 };
 
+// CTAs per tile that merge it as a cluster, 1 where that is not the best cut: as many as fill most
+// of the SMs, with enough stages each.
+inline int ChooseGemmStreamCluster(int tiles, int k_blocks, int num_sms) {
+  constexpr int kMinUnits = 4;
+  int cluster = 1;
+  while (cluster < 8 && 2 * cluster * tiles <= num_sms && k_blocks / (2 * cluster) >= kMinUnits) {
+    cluster *= 2;
+  }
+  return 10 * cluster * tiles >= 7 * num_sms ? cluster : 1;
+}
+
 // Checks a product and works out all but the tuning and the stream of its launch. Errors: those of
 // GemmStreamSm90 before it launches.
 KernelStatus PlanGemmStream(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,

@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "kernels/cuda/gemm/gemm_chain.h"
+#include "kernels/cuda/gemm/gemm_stream.h"
 #include "kernels/cuda/ops/ops.h"
 #include "tests/kernels/cuda/gemm_case.h"
 
@@ -19,16 +19,14 @@ constexpr DType kType = DType::kBF16;
 struct Sizes {
   int layers, hidden, qkv, ffn, head;
 };
-// Tiles and rings that are not full; and shares of many stages, tall tiles, CTAs without a share.
-constexpr Sizes kSmall{3, 520, 784, 1040, 1000}, kLarge{2, 2048, 3072, 8192, 5000};
-
-enum class Between { kKernels, kEpilogues, kPersistent };
+// Tiles and rings that are not full; and shares of many stages, cut alike for clusters of four and
+// eight and for none.
+constexpr Sizes kSmall{3, 520, 784, 1040, 1000}, kLarge{2, 2048, 4096, 8192, 5000};
 
 // A matrix on the device.
 struct Matrix {
-  Matrix(int n, int k, uint32_t seed, DType dtype = kType)
-      : host(dtype, n, k, k, seed), data(host.bits()) {
-    EXPECT_EQ(MakeGemmStreamWeights(data.get(), dtype, n, k, k, &weights), KernelStatus::kOk);
+  Matrix(int n, int k, uint32_t seed) : host(kType, n, k, k, seed), data(host.bits()) {
+    EXPECT_EQ(MakeGemmStreamWeights(data.get(), kType, n, k, k, &weights), KernelStatus::kOk);
   }
   RandomMatrix host;
   DeviceBytes data;
@@ -93,14 +91,11 @@ class Chain {
   };
 
   // Three replays of a graph with the same bits.
-  Result Run(int m, Between between, const GemmStreamTuning& tuning, const std::string& name,
-             const GemmChainTuning& chain = {}) {
+  Result Run(int m, bool fused, const GemmStreamTuning& tuning, const std::string& name) {
     m_ = m;
-    between_ = between;
     tuning_ = tuning;
-    chain_ = chain;
     input_.Upload(RandomMatrix(kType, m, size_.hidden, size_.hidden, m).bits());
-    const auto record = [&] { between == Between::kKernels ? Plain() : Fused(); };
+    const auto record = [&] { fused ? Fused() : Plain(); };
     record();  // loads the modules outside the capture
     cudaGraph_t graph;
     cudaGraphExec_t exec;
@@ -128,7 +123,6 @@ class Chain {
       EXPECT_TRUE(got.residual == first.residual && got.logits == first.logits)
           << name << ": replay " << i << " gave other values";
     }
-    for (uint32_t count : counters_.Download<uint32_t>()) EXPECT_EQ(count, 0u) << name;
     EXPECT_EQ(cudaGraphExecDestroy(exec), cudaSuccess);
     EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
     return first;
@@ -148,22 +142,12 @@ class Chain {
     args.m = m_;
     args.tuning = tuning_;
     args.epilogue = epilogue;
-    if (between_ == Between::kPersistent) {
-      pending_.push_back({&w, args});
-    } else {
-      Expect(GemmStreamSm90(w, args, workspace_.get(), stream_));
-    }
-  }
-
-  void Flush() {
-    if (pending_.empty()) return;
-    Expect(GemmChainSm90(pending_, chain_, workspace_.get(), counters_.get<uint32_t>(), stream_));
-    pending_.clear();
+    Expect(GemmStreamSm90(w, args, workspace_.get(), stream_));
   }
 
   // The residual stream from the input, and the first norm.
   void Begin() {
-    const bool pdl = dependent();
+    const bool pdl = tuning_.dependent_launch;
     Expect(ConvertSm90(input_.get(), kType, residual_.get(), DType::kF32,
                        int64_t{m_} * size_.hidden, pdl, stream_));
     Expect(RmsNormSm90({residual_.get(), first_norm_.get<float>(), x_.get(), DType::kF32, kType, m_,
@@ -174,7 +158,7 @@ class Chain {
   void AddNorm(const DeviceBytes& weight) {
     Expect(AddRmsNormSm90({residual_.get(), delta_.get(), weight.get<float>(), x_.get(),
                            DType::kF32, kType, m_, size_.hidden, kEps},
-                          dependent(), stream_));
+                          tuning_.dependent_launch, stream_));
   }
 
   void Plain() {
@@ -185,7 +169,7 @@ class Chain {
       AddNorm(l->norm);
       Product(l->gate_up.weights, x_, size_.hidden, wide_, 2 * size_.ffn);
       Expect(GatedActivationSm90({wide_.get(), hidden_.get(), kType, m_, size_.ffn, false},
-                                 dependent(), stream_));
+                                 tuning_.dependent_launch, stream_));
       Product(l->down.weights, hidden_, size_.ffn, delta_, size_.hidden);
       AddNorm(l->next_norm);
     }
@@ -210,7 +194,6 @@ class Chain {
       Product(l->qkv.weights, x_, size_.hidden, qkv_, size_.qkv,
               normed ? GemmStreamEpilogue{} : Scaled(GemmEpilogueKind::kScale));
       normed = false;
-      Flush();  // attention
       Product(l->o.weights, qkv_, size_.qkv, x_, size_.hidden, ResidualNorm(l->norm));
       Product(l->gate_up_eights, x_, size_.hidden, hidden_, size_.ffn,
               Scaled(GemmEpilogueKind::kGated));
@@ -218,11 +201,6 @@ class Chain {
     }
     Product(head_.weights, x_, size_.hidden, logits_, size_.head, Scaled(GemmEpilogueKind::kScale),
             DType::kF32);
-    Flush();
-  }
-
-  bool dependent() const {
-    return between_ == Between::kPersistent ? chain_.dependent_launch : tuning_.dependent_launch;
   }
 
   const Sizes size_;
@@ -237,12 +215,8 @@ class Chain {
       hidden_{size_t{2} * kMaxTokens * size_.ffn}, logits_{size_t{4} * kMaxTokens * size_.head},
       partials_{size_t{4} * tiles_ * kMaxTokens};
   DeviceBytes workspace_{GemmStreamWorkspaceBytes(kMaxTokens, NumSms())};
-  DeviceBytes counters_{sizeof(uint32_t) * kGemmChainCounters, 0};
-  std::vector<GemmChainProduct> pending_;
   cudaStream_t stream_ = nullptr;
-  Between between_ = Between::kKernels;
   GemmStreamTuning tuning_;
-  GemmChainTuning chain_;
   int m_ = 0, statuses_ = 0;
 };
 
@@ -276,11 +250,11 @@ TEST(GemmLayer, FusedChainIsTheUnfusedOne) {
   };
   for (int m : {1, 5, 8, 16, 27, 33, 64}) {
     const std::string tokens = " m" + std::to_string(m);
-    const Chain::Result unfused = chain.Run(m, Between::kKernels, {}, "unfused" + tokens);
+    const Chain::Result unfused = chain.Run(m, false, {}, "unfused" + tokens);
     Chain::Result first;
     for (const auto& [mode, tuning] : modes) {
       const std::string name = mode + tokens;
-      const Chain::Result got = chain.Run(m, Between::kEpilogues, tuning, name);
+      const Chain::Result got = chain.Run(m, true, tuning, name);
       if (first.logits.empty()) first = got;
       EXPECT_TRUE(got.residual == first.residual && got.logits == first.logits)
           << name << ": other values than the first mode";
@@ -305,71 +279,29 @@ std::string Differences(const std::vector<float>& got, const std::vector<float>&
   return std::to_string(count) + " differ:" + text;
 }
 
-void ExpectPersistentIsFused(const Sizes& size, std::initializer_list<int> tokens) {
-  Chain chain(size);
-  const std::pair<const char*, GemmChainTuning> modes[] = {
-      {"persistent", {}},
-      {"persistent dependent", {.dependent_launch = true}},
-      {"persistent early", {.dependent_launch = true, .early_release = true}},
-      {"persistent shallow", {.weight_stages = 2, .token_stages = 2, .dependent_launch = true}},
-      {"persistent one stage", {.weight_stages = 1, .token_stages = 1, .dependent_launch = true}},
-  };
-  for (int m : tokens) {
-    const std::string suffix = " m" + std::to_string(m) + " hidden " + std::to_string(size.hidden);
-    for (int row_blocks : {0, 1}) {
-      const GemmStreamTuning tuning{.row_blocks = row_blocks};
-      const Chain::Result want = chain.Run(m, Between::kEpilogues, tuning, "fused" + suffix);
-      for (const auto& [mode, tuned] : modes) {
-        const Chain::Result got = chain.Run(m, Between::kPersistent, tuning, mode + suffix, tuned);
+TEST(GemmLayer, ClustersGiveTheBitsOfTheExchangeThroughMemory) {
+  SLIP_REQUIRE_DEVICE();
+  Chain chain(kLarge);
+  for (int m : {1, 8, 13, 16, 32, 57, 64}) {
+    const GemmStreamTuning memory{.row_blocks = 1, .cluster = 1};
+    const Chain::Result want = chain.Run(m, true, memory, "memory");
+    for (bool dependent : {false, true}) {
+      for (bool early : {false, true}) {
+        const GemmStreamTuning tuning{.stages = early ? 16 : 0,
+                                      .row_blocks = 1,
+                                      .dependent_launch = dependent,
+                                      .early_release = early};
+        const std::string name = "clusters m" + std::to_string(m) +
+                                 (dependent ? " dependent" : "") + (early ? " early" : "");
+        const Chain::Result got = chain.Run(m, true, tuning, name);
         EXPECT_TRUE(got.residual == want.residual)
-            << mode << suffix << " residual "
-            << Differences(got.residual, want.residual, size.hidden);
+            << name << " residual " << Differences(got.residual, want.residual, kLarge.hidden);
         EXPECT_TRUE(got.logits == want.logits)
-            << mode << suffix << " logits " << Differences(got.logits, want.logits, size.head);
-        if (testing::Test::HasFailure()) return;
+            << name << " logits " << Differences(got.logits, want.logits, kLarge.head);
+        if (HasFailure()) return;
       }
     }
   }
-}
-
-TEST(GemmLayer, PersistentChainHasTheBitsOfTheFusedOne) {
-  SLIP_REQUIRE_DEVICE();
-  ExpectPersistentIsFused(kSmall, {1, 5, 8, 16, 27, 33, 64});
-}
-
-TEST(GemmLayer, LargePersistentChainHasTheBitsOfTheFusedOne) {
-  SLIP_REQUIRE_DEVICE();
-  ExpectPersistentIsFused(kLarge, {1, 13, 32, 64});
-}
-
-TEST(GemmLayer, ChainRefusesWhatItCannotDo) {
-  SLIP_REQUIRE_DEVICE();
-  const Matrix w(256, 256, 1), f16(256, 256, 2, DType::kF16);
-  DeviceBytes x(size_t{2} * 256 * 256), y(size_t{2} * 256 * 256);
-  DeviceBytes workspace(GemmStreamWorkspaceBytes(256, NumSms()));
-  DeviceBytes counters(sizeof(uint32_t) * kGemmChainCounters, 0);
-  const auto run = [&](std::vector<std::pair<const Matrix*, int>> products) {
-    std::vector<GemmChainProduct> chain;
-    for (const auto& [matrix, m] : products) {
-      GemmStreamArgs args;
-      args.x = x.get();
-      args.x_stride = 256;
-      args.y = y.get();
-      args.y_stride = 256;
-      args.y_dtype = matrix->weights.dtype;
-      args.m = m;
-      chain.push_back({&matrix->weights, args});
-    }
-    return GemmChainSm90(chain, {}, workspace.get(), counters.get<uint32_t>(), nullptr);
-  };
-  EXPECT_EQ(run({}), KernelStatus::kInvalidArgument);
-  EXPECT_EQ(run({{&w, 8}, {&w, 8}, {&w, 8}, {&w, 8}, {&w, 8}}), KernelStatus::kInvalidArgument);
-  EXPECT_EQ(run({{&w, 65}}), KernelStatus::kUnsupported);
-  EXPECT_EQ(run({{&w, 8}, {&w, 9}}), KernelStatus::kUnsupported);
-  EXPECT_EQ(run({{&w, 8}, {&f16, 8}}), KernelStatus::kUnsupported);
-  EXPECT_EQ(run({{&w, 8}, {&w, 0}}), KernelStatus::kUnsupported);
-  EXPECT_EQ(run({{&w, 8}, {&w, 8}}), KernelStatus::kOk);
-  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 }
 
 }  // namespace

@@ -81,13 +81,15 @@ else
 fi
 
 step "as uid 10001, with nothing else in sight"
-mkdir -p "$image/models"
+mkdir -p "$image/models" "$image/proc"
 cp "$model_file" "$image/models/model.gguf"
+mount -t proc proc "$image/proc"
+trap 'umount "$image/proc"' EXIT
 log=$root/build/image_server.log
 chroot --userspec=10001:10001 "$image" /usr/local/bin/slipstream serve /models/model.gguf --device cpu \
   --host 127.0.0.1 --port "$port" --model-name image > "$log" 2>&1 &
 server=$!
-trap 'kill "$server" 2> /dev/null || true; rm -f "$image/models/model.gguf"' EXIT
+trap 'kill "$server" 2> /dev/null || true; rm -f "$image/models/model.gguf"; umount "$image/proc"' EXIT
 for _ in $(seq 300); do
   kill -0 "$server" 2> /dev/null || { cat "$log" >&2; die "the server stopped"; }
   curl -sf "http://127.0.0.1:$port/ready" > /dev/null 2>&1 && break

@@ -15,29 +15,21 @@ struct LaunchShape {
   int threads = 0;
   int shared_bytes = 0;
   bool dependent = false;  // may start while the previous kernel of the stream ends
-  int cluster = 1;         // consecutive CTAs that are placed together; divides the grid
 };
 
 template <typename... KernelArgs, typename... Args>
 KernelStatus LaunchKernel(void (*kernel)(KernelArgs...), const LaunchShape& shape,
                           cudaStream_t stream, Args&&... args) {
-  cudaLaunchAttribute attributes[2] = {};
-  unsigned count = 0;
-  if (shape.dependent) {
-    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
-  }
-  if (shape.cluster > 1) {
-    attributes[count].id = cudaLaunchAttributeClusterDimension;
-    attributes[count++].val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
-  }
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
   config.gridDim = shape.grid;
   config.blockDim = dim3(shape.threads);
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = count;
+  config.attrs = &attribute;
+  config.numAttrs = shape.dependent ? 1 : 0;
   const cudaError_t error = cudaLaunchKernelEx(&config, kernel, static_cast<KernelArgs>(args)...);
   return error == cudaSuccess ? KernelStatus::kOk : KernelStatus::kLaunchFailed;
 }

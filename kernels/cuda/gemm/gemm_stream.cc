@@ -58,36 +58,13 @@ KernelStatus Validate(const GemmStreamWeights& w, const GemmStreamArgs& a, const
   if (w.n < 1 || w.k < 8 || !a.x || !a.y || !workspace || a.m < 1 || a.x_stride < w.k ||
       a.x_stride % 8 || !Aligned16(a.x) || !Aligned16(workspace) || a.tuning.grid < 0 ||
       a.tuning.stages < 0 || a.tuning.prefetch_stages < 0 || a.tuning.row_blocks < 0 ||
-      a.tuning.row_blocks > 2 || a.tuning.cluster < 0 || a.tuning.cluster > 8 ||
-      (a.tuning.cluster & (a.tuning.cluster - 1))) {
+      a.tuning.row_blocks > 2) {
     return KernelStatus::kInvalidArgument;
   }
   const bool gated = a.epilogue.kind == GemmEpilogueKind::kGated;
   if (a.y_stride < (gated ? w.n / 2 : w.n)) return KernelStatus::kInvalidArgument;
   if (a.y_dtype != w.dtype && a.y_dtype != DType::kF32) return KernelStatus::kUnsupported;
   return ValidateEpilogue(w, a);
-}
-
-// How the line of units is cut: the grid, and whether clusters merge it.
-KernelStatus PlanCut(const GemmStreamTuning& tuning, const GemmStreamVariant& variant, int tiles,
-                     int num_sms, GemmStreamLaunch* launch) {
-  GemmStreamParams& p = launch->params;
-  p.cluster = 1;
-  const bool can = variant.row_blocks == 1 && variant.tokens <= kGemmEpilogueMaxTokens &&
-                   tuning.grid == 0 && p.token_tiles == 1;
-  if (tuning.cluster > 1) {
-    if (!can || tiles * tuning.cluster > num_sms || p.k_blocks < tuning.cluster) {
-      return KernelStatus::kUnsupported;
-    }
-    p.cluster = tuning.cluster;
-  } else if (can && tuning.cluster == 0) {
-    p.cluster = ChooseGemmStreamCluster(tiles, p.k_blocks, num_sms);
-  }
-  launch->grid = p.cluster > 1     ? tiles * p.cluster
-                 : tuning.grid > 0 ? tuning.grid
-                                   : ChooseGemmStreamGrid(tiles, p.k_blocks, num_sms);
-  if (launch->grid > p.units) launch->grid = p.units;
-  return KernelStatus::kOk;
 }
 
 }  // namespace
@@ -116,8 +93,8 @@ size_t GemmStreamWorkspaceBytes(int max_m, int num_sms) {
   return largest * 2 * num_sms;
 }
 
-KernelStatus PlanGemmStream(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,
-                            GemmStreamVariant* variant, GemmStreamLaunch* launch) {
+KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,
+                            cudaStream_t stream) {
   const KernelStatus valid = Validate(w, args, workspace);
   if (valid != KernelStatus::kOk) return valid;
   const int num_sms = NumSms();
@@ -125,18 +102,19 @@ KernelStatus PlanGemmStream(const GemmStreamWeights& w, const GemmStreamArgs& ar
   if (num_sms == 0 || args.tuning.grid > num_sms) return KernelStatus::kInvalidArgument;
 
   const GemmEpilogueKind kind = args.epilogue.kind;
-  *variant = ChooseGemmStreamVariant(
+  const GemmStreamVariant variant = ChooseGemmStreamVariant(
       args.m, w.n, num_sms, kind == GemmEpilogueKind::kResidualNorm ? 1 : args.tuning.row_blocks);
-  const int64_t token_tiles = CeilDiv(args.m, variant->tokens);
-  const int64_t tiles = CeilDiv(w.n, kGemmWeightRows * variant->row_blocks) * token_tiles;
+  const int64_t token_tiles = CeilDiv(args.m, variant.tokens);
+  const int64_t tiles = CeilDiv(w.n, kGemmWeightRows * variant.row_blocks) * token_tiles;
   const int64_t k_blocks = CeilDiv(w.k, kGemmBlockK);
   if (tiles * k_blocks > INT32_MAX) return KernelStatus::kUnsupported;
 
-  launch->weights = w.map;
+  GemmStreamLaunch launch{};
+  launch.weights = w.map;
   const KernelStatus mapped =
-      MakeTileMap({args.x, w.dtype, args.m, w.k, args.x_stride, variant->tokens}, &launch->tokens);
+      MakeTileMap({args.x, w.dtype, args.m, w.k, args.x_stride, variant.tokens}, &launch.tokens);
   if (mapped != KernelStatus::kOk) return mapped;
-  GemmStreamParams& p = launch->params;
+  GemmStreamParams& p = launch.params;
   p.bias = args.bias;
   p.y = args.y;
   p.records = static_cast<float*>(workspace);
@@ -152,18 +130,13 @@ KernelStatus PlanGemmStream(const GemmStreamWeights& w, const GemmStreamArgs& ar
   p.epilogue = args.epilogue;
   p.partials = static_cast<int>(GemmStreamPartials(w.k));
   p.inverse_columns = 1.0f / static_cast<float>(w.k);
-  return PlanCut(args.tuning, *variant, static_cast<int>(tiles), num_sms, launch);
-}
-
-KernelStatus GemmStreamSm90(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,
-                            cudaStream_t stream) {
-  GemmStreamVariant variant;
-  GemmStreamLaunch launch{};
-  const KernelStatus planned = PlanGemmStream(w, args, workspace, &variant, &launch);
-  if (planned != KernelStatus::kOk) return planned;
+  launch.grid = args.tuning.grid > 0
+                    ? args.tuning.grid
+                    : ChooseGemmStreamGrid(static_cast<int>(tiles), p.k_blocks, num_sms);
+  if (launch.grid > p.units) launch.grid = p.units;
   launch.tuning = args.tuning;
   launch.stream = stream;
-  if (args.epilogue.kind != GemmEpilogueKind::kNone) {
+  if (kind != GemmEpilogueKind::kNone) {
     return w.dtype == DType::kBF16 ? LaunchGemmEpilogue<__nv_bfloat16>(variant, launch)
                                    : LaunchGemmEpilogue<__half>(variant, launch);
   }

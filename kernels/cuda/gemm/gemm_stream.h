@@ -50,9 +50,6 @@ struct GemmStreamTuning {
   int stages = 0;
   // 64-row blocks of a warpgroup, 1 or 2, from 33 tokens on; 0: chosen by the number of tiles.
   int row_blocks = 0;
-  // CTAs that share each tile as a cluster: 1, 2, 4 or 8, the grid being the tiles times that; 0:
-  // chosen. kUnsupported where it does not fit.
-  int cluster = 0;
   // Stages beyond the ring that are asked into L2 before the dependency resolves.
   int prefetch_stages = 0;
   // Start while the previous kernel of the stream ends; loads weights before waiting for it.

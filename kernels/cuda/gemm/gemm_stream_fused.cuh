@@ -125,7 +125,7 @@ class ScaledOutput : public TileOutput<Traits> {
 
   __device__ __forceinline__ void Write(int block, int group, const float* v, const Held&) const {
     const GemmStreamParams& p = this->p_;
-    int row = this->row_ + kGemmWeightRows * block, token = this->token_ + 8 * group;
+    int row = this->row_ + 64 * block, token = this->token_ + 8 * group;
 #pragma unroll
     for (int e = 0; e < 2; ++e, ++token) {
       if (token >= p.m) break;

@@ -2,7 +2,6 @@
 // One warp copies, two warpgroups multiply. See gemm_stream.h.
 #pragma once
 
-#include "kernels/cuda/gemm/gemm_stream_cluster.cuh"
 #include "kernels/cuda/gemm/gemm_stream_fused.cuh"
 #include "kernels/cuda/gemm/gemm_stream_merge.cuh"
 #include "kernels/cuda/gemm/product.cuh"
@@ -11,19 +10,16 @@
 namespace slipstream::kernels {
 
 // Ring of stages, each 64 columns of a weight tile and of the tokens. `full` counts the bytes of a
-// stage, `empty` the warps that are done with it. Behind it what a cluster exchanges, and its
-// barrier.
+// stage, `empty` the warps that are done with it.
 template <typename Traits>
 struct GemmRing {
-  uint32_t data, exchange, full, empty, exchanged;
+  uint32_t data, full, empty;
   int stages;
 
-  __device__ GemmRing(unsigned char* shared, int n, int exchange_bytes) : stages(n) {
+  __device__ GemmRing(unsigned char* shared, int n) : stages(n) {
     data = (SharedAddress(shared) + 1023) / 1024 * 1024;
-    exchange = data + n * Traits::kStageBytes;
-    full = exchange + exchange_bytes;
+    full = data + n * Traits::kStageBytes;
     empty = full + n * 8;
-    exchanged = empty + n * 8;
   }
   __device__ __forceinline__ void Init() const {
     for (int i = 0; i < stages; ++i) {
@@ -146,79 +142,60 @@ class StageLoader {
   uint64_t policy_, token_policy_;
 };
 
-// Four steps of 16 columns for one 64-row block: `rows` and `tokens` are its tiles in a stage.
+// One stage: four steps of 16 columns for each 64-row block of this warpgroup.
 template <typename Traits>
-__device__ __forceinline__ void MultiplyBlock(uint32_t rows, uint32_t tokens, int k,
-                                              float (&acc)[4 * Traits::kTokenGroups]) {
-  SwizzledProduct<typename Traits::T, Traits::kTokens>::Run(acc, SwizzledTile(rows + k * 32),
-                                                            SwizzledTile(tokens + k * 32));
+__device__ __forceinline__ void MultiplyStage(
+    uint32_t stage, int warpgroup, float (&acc)[Traits::kRowBlocks][4 * Traits::kTokenGroups]) {
+  const uint32_t rows = stage + warpgroup * Traits::kRowBlocks * 64 * kGemmRowBytes;
+  const uint32_t tokens = stage + Traits::kWeightBytes;
+  HoldAccumulators(acc);
+  ProductFence();
+#pragma unroll
+  for (int k = 0; k < kGemmBlockK / 16; ++k) {
+#pragma unroll
+    for (int b = 0; b < Traits::kRowBlocks; ++b) {
+      SwizzledProduct<typename Traits::T, Traits::kTokens>::Run(
+          acc[b], SwizzledTile(rows + b * 64 * kGemmRowBytes + k * 32),
+          SwizzledTile(tokens + k * 32));
+    }
+  }
+  ProductFinish();
+  HoldAccumulators(acc);
 }
 
-// What MultiplyShare consumes: the stages of a ring that holds weights and tokens together.
+// The multiplying warps' walk over the share. `scratch`: the epilogue's kScratchFloats.
 template <typename Traits>
-class RingStages {
- public:
-  __device__ explicit RingStages(const GemmRing<Traits>& ring) : ring_(ring) {}
-
-  // Adds the next stage to the sums and gives it back.
-  __device__ __forceinline__ void Multiply(
-      int warpgroup, float (&acc)[Traits::kRowBlocks][4 * Traits::kTokenGroups]) {
-    BarrierWait(ring_.full + 8 * at_.slot, at_.parity);
-    const uint32_t stage = ring_.data + at_.slot * Traits::kStageBytes;
-    const uint32_t rows = stage + warpgroup * 64 * kGemmRowBytes;
-    HoldAccumulators(acc);
-    ProductFence();
-#pragma unroll
-    for (int k = 0; k < kGemmBlockK / 16; ++k) {
-#pragma unroll
-      for (int b = 0; b < Traits::kRowBlocks; ++b) {
-        MultiplyBlock<Traits>(rows + b * kGemmWeightRows * kGemmRowBytes,
-                              stage + Traits::kWeightBytes, k, acc[b]);
-      }
-    }
-    ProductFinish();
-    HoldAccumulators(acc);
-    if (threadIdx.x % 32 == 0) BarrierArrive(ring_.empty + 8 * at_.slot);
-    at_.Next(ring_.stages);
-  }
-
- private:
-  const GemmRing<Traits>& ring_;
-  RingSlot at_;
-};
-
-// The multiplying warps' walk over the share of CTA `me` of `grid`. `scratch`: the epilogue's
-// kScratchFloats. `exchange`: used if p.cluster > 1.
-template <typename Traits, typename Stages>
-__device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p, Stages&& stages, int me,
-                                              int grid, float* scratch,
-                                              const ClusterExchange<Traits>& cluster) {
-  const int thread = threadIdx.x, end = ShareBegin(p.units, grid, me + 1);
+__device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p,
+                                              const GemmRing<Traits>& ring, int begin, int end,
+                                              float* scratch) {
+  const int thread = threadIdx.x, me = blockIdx.x;
   // The compiler must see that all lanes agree: descriptors live in uniform registers.
   const int warpgroup = __shfl_sync(~0u, thread / 128, 0);
   const TokenScale<Traits> scale(p, scratch, thread);
-  for (int u = ShareBegin(p.units, grid, me); u < end;) {
+  RingSlot at;
+  for (int u = begin; u < end;) {
     const int tile = u / p.k_blocks, tile_begin = tile * p.k_blocks;
     const int tile_end = tile_begin + p.k_blocks, stop = min(end, tile_end);
     const bool whole = u == tile_begin && stop == tile_end;
     float acc[Traits::kRowBlocks][4 * Traits::kTokenGroups] = {};
-    for (; u < stop; ++u) stages.Multiply(warpgroup, acc);
+    for (; u < stop; ++u) {
+      BarrierWait(ring.full + 8 * at.slot, at.parity);
+      MultiplyStage<Traits>(ring.data + at.slot * Traits::kStageBytes, warpgroup, acc);
+      if (thread % 32 == 0) BarrierArrive(ring.empty + 8 * at.slot);
+      at.Next(ring.stages);
+    }
     const TileOutputOf<Traits> out(p, tile, thread, scratch);
     if (whole) {
       scale.Finish();
       out.WriteAll(acc);
       continue;
     }
-    if constexpr (Traits::kRowBlocks == 1) {
-      if (p.cluster > 1) {
-        cluster.Merge(acc, out, [&] { scale.Finish(); });
-        return;
-      }
-    }
-    const int last = ShareOf(p.units, grid, tile_end - 1);
-    const TileExchange<Traits> exchange(p, ShareOf(p.units, grid, tile_begin), last, thread);
+    const int last = ShareOf(p.units, gridDim.x, tile_end - 1);
+    const bool last_merges = ShareBegin(p.units, gridDim.x, last + 1) == tile_end;
+    const TileExchange<Traits> exchange(p, ShareOf(p.units, gridDim.x, tile_begin), last,
+                                        last_merges, thread);
     exchange.Give(me, out.groups(), acc);
-    if (me == last) continue;
+    if (me == last && !last_merges) continue;
     scale.Finish();
     exchange.Take(me, out);  // the tile goes on in the next share: nothing is left of this one
     return;
@@ -229,7 +206,7 @@ __device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p, Stages&
 template <typename Traits>
 __device__ __forceinline__ float* EpilogueScratch(unsigned char* shared,
                                                   const GemmRing<Traits>& ring) {
-  return reinterpret_cast<float*>(shared + (ring.exchanged + 8 - SharedAddress(shared)));
+  return reinterpret_cast<float*>(shared + (ring.empty + 8 * ring.stages - SharedAddress(shared)));
 }
 
 template <typename Traits>
@@ -238,8 +215,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
                      const __grid_constant__ CUtensorMap tokens,
                      const __grid_constant__ GemmStreamParams p) {
   extern __shared__ __align__(1024) unsigned char shared_bytes[];
-  const GemmRing<Traits> ring(shared_bytes, p.stages, p.exchange_bytes);
-  const ClusterExchange<Traits> exchange(p, ring.exchange, ring.exchanged);
+  const GemmRing<Traits> ring(shared_bytes, p.stages);
   const int begin = ShareBegin(p.units, gridDim.x, blockIdx.x);
   const int end = ShareBegin(p.units, gridDim.x, blockIdx.x + 1);
   const bool copies = threadIdx.x == kGemmConsumers;
@@ -248,13 +224,11 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
     PrefetchTensorMap(&weights);
     PrefetchTensorMap(&tokens);
     ring.Init();
-    if (p.cluster > 1) exchange.Expect();
     // Weights depend on nothing: they stream in while the previous kernel ends.
     loader.LoadAhead();
     if (p.early_release) LaunchDependents();
   }
   __syncthreads();  // the barriers are ready
-  if (p.cluster > 1) ClusterArrive();
   // Tokens, and the scratch and output that earlier kernels may still use.
   DependencyWait();
   if (copies) {
@@ -262,8 +236,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kCtasPerSm)
     // Everything this CTA reads is on its way: the next kernel's weights queue behind it.
     if (!p.early_release) LaunchDependents();
   } else if (threadIdx.x < kGemmConsumers) {
-    MultiplyShare<Traits>(p, RingStages<Traits>(ring), blockIdx.x, gridDim.x,
-                          EpilogueScratch(shared_bytes, ring), exchange);
+    MultiplyShare<Traits>(p, ring, begin, end, EpilogueScratch(shared_bytes, ring));
   }
 }
 

@@ -25,15 +25,13 @@ KernelStatus LaunchGemmTraits(const GemmStreamLaunch& launch) {
   static const bool prepared = PrepareGemmKernel(kernel, Traits::kSharedLimit);
   if (!prepared) return KernelStatus::kLaunchFailed;
   GemmStreamParams params = launch.params;
-  params.exchange_bytes = ClusterExchange<Traits>::Bytes(params.m, params.cluster);
-  const int most = Traits::StagesIn(Traits::kSharedLimit - params.exchange_bytes);
-  const int half = Traits::StagesIn(Traits::kHalfLimit - params.exchange_bytes);
+  const int most = Traits::StagesIn(Traits::kSharedLimit);
+  const int half = Traits::StagesIn(Traits::kHalfLimit);
   const bool share = launch.tuning.dependent_launch && Traits::kCtasPerSm > 1;
   const int wanted = launch.tuning.stages > 0 ? launch.tuning.stages : share ? half : most;
   params.stages = wanted < most ? wanted : most;
-  const LaunchShape shape{dim3(launch.grid), Traits::kThreads,
-                          Traits::SharedBytes(params.stages, params.exchange_bytes),
-                          launch.tuning.dependent_launch, params.cluster};
+  const LaunchShape shape{dim3(launch.grid), Traits::kThreads, Traits::SharedBytes(params.stages),
+                          launch.tuning.dependent_launch};
   return LaunchKernel(kernel, shape, launch.stream, launch.weights, launch.tokens, params);
 }
 

@@ -42,8 +42,8 @@ __device__ __forceinline__ bool GemmArrived(const uint4& w) {
   return w.x != kGemmResting && w.y != kGemmResting && w.z != kGemmResting && w.w != kGemmResting;
 }
 
-// The place of one output tile, and this thread's elements in it: for row block b and group g of
-// eight tokens, rows row_ + 128 b and eight further down, tokens token_ + 8 g and one on. Eight
+// The place of one output tile, and this thread's elements in it: for 64-row block b and group g of
+// eight tokens, rows row_ + 64 b and eight further down, tokens token_ + 8 g and one on. Eight
 // lanes write eight consecutive outputs of a token.
 template <typename Traits>
 class TileOutput {
@@ -54,8 +54,9 @@ class TileOutput {
                                         const float* = nullptr)
       : p_(p) {
     const int warp = thread / 32, lane = thread % 32;
-    // Warpgroup w multiplies the w-th 64 of every 128 rows of the tile.
-    row_ = tile / p.token_tiles * Traits::kTileRows + warp / 4 * 64 + warp % 4 * 16 + lane / 4;
+    // Warpgroup w multiplies rows [w * 64 * kRowBlocks, (w + 1) * 64 * kRowBlocks) of the tile.
+    row_ = tile / p.token_tiles * Traits::kTileRows + warp / 4 * 64 * Traits::kRowBlocks +
+           warp % 4 * 16 + lane / 4;
     const int first_token = tile % p.token_tiles * Traits::kTokens;
     token_ = first_token + lane % 4 * 2;
     groups_ = (min(p.m - first_token, Traits::kTokens) + 7) / 8;
@@ -82,7 +83,7 @@ class TileOutput {
   }
 
   __device__ __forceinline__ void Write(int block, int group, const float* v, const Held&) const {
-    const int row = row_ + kGemmWeightRows * block;
+    const int row = row_ + 64 * block;
     int token = token_ + 8 * group;
     // Addresses are worked out one group at a time: all at once, they would not fit in registers
     // beside the accumulators.
@@ -115,13 +116,18 @@ class TileOutput {
 };
 
 // The CTAs `first` to `last`, in the order of K, that hold parts of one tile. The last one may go
-// on to other tiles and only gives; for all others the tile is the end of their work, so they
+// on to other tiles and then only gives; for all others the tile is the end of their work, so they
 // divide the merge among themselves.
 template <typename Traits>
 class TileExchange {
  public:
-  __device__ TileExchange(const GemmStreamParams& p, int first, int last, int thread)
-      : records_(reinterpret_cast<uint4*>(p.records) + thread), first_(first), last_(last) {}
+  // `last_merges`: the share of the last one ends with the tile too.
+  __device__ TileExchange(const GemmStreamParams& p, int first, int last, bool last_merges,
+                          int thread)
+      : records_(reinterpret_cast<uint4*>(p.records) + thread),
+        first_(first),
+        last_(last),
+        mergers_(last - first + last_merges) {}
 
   __device__ __forceinline__ void Give(
       int me, int groups, const float (&acc)[Traits::kRowBlocks][4 * Traits::kTokenGroups]) const {
@@ -140,7 +146,7 @@ class TileExchange {
   template <typename Output>
   __device__ __forceinline__ void Take(int me, const Output& out) const {
     const int groups = out.groups();
-    const int mergers = last_ - first_, total = Traits::kRowBlocks * groups;
+    const int mergers = mergers_, total = Traits::kRowBlocks * groups;
 #pragma unroll 1
     for (int g0 = me - first_; g0 < total; g0 += 2 * mergers) {
       float sum[2][4] = {};
@@ -196,7 +202,7 @@ class TileExchange {
   }
 
   uint4* records_;
-  int first_, last_;
+  int first_, last_, mergers_;
 };
 
 }  // namespace slipstream::kernels

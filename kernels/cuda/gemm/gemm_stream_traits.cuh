@@ -38,19 +38,14 @@ struct GemmStreamTraits {
   // Sums of the warps per token: of the squares of a tile, or of those that make a token's scale.
   static constexpr int kScratchFloats = !kFused ? 0 : kResidual ? 8 * kTokens : 256 + kTokens;
   // Alignment, barriers, scratch of the epilogue.
-  static constexpr int kFixedBytes = 1024 + (2 * kMaxStages + 1) * 8 + 4 * kScratchFloats;
-  // One group of accumulators of all multiplying threads.
-  static constexpr int kGroupBytes = kGemmConsumers * 16;
+  static constexpr int kFixedBytes = 1024 + 2 * kMaxStages * 8 + 4 * kScratchFloats;
   static constexpr int kSharedLimit = 232448;  // 227 KiB, compute capability 9.0
   static constexpr int kHalfLimit = 233472 / 2 - 1024;
   static constexpr int StagesIn(int bytes) {
     const int fit = (bytes - kFixedBytes) / kStageBytes;
     return fit < kMaxStages ? fit : kMaxStages;
   }
-  // `exchange_bytes`: what the CTAs of a cluster send each other (gemm_stream_cluster.cuh).
-  static constexpr int SharedBytes(int stages, int exchange_bytes) {
-    return kFixedBytes + stages * kStageBytes + exchange_bytes;
-  }
+  static constexpr int SharedBytes(int stages) { return kFixedBytes + stages * kStageBytes; }
 
   static_assert(kStageBytes % 1024 == 0, "swizzled tiles start on multiples of 1024");
   static_assert(StagesIn(kHalfLimit) >= 2);
@@ -69,8 +64,6 @@ struct GemmStreamParams {
   int units;  // row tiles * token_tiles * k_blocks
   int stages;
   int prefetch_stages;
-  int exchange_bytes;  // of shared memory, for a cluster
-  int cluster;  // CTAs that share each tile and merge it in shared memory; 1: through `records`
   bool early_release;
   bool y_is_f32;
   GemmStreamEpilogue epilogue;

@@ -24,22 +24,6 @@ struct GemmStreamLaunch {
   cudaStream_t stream;
 };
 
-// CTAs per tile that merge it as a cluster, 1 where that is not the best cut: as many as fill most
-// of the SMs, with enough stages each.
-inline int ChooseGemmStreamCluster(int tiles, int k_blocks, int num_sms) {
-  constexpr int kMinUnits = 4;
-  int cluster = 1;
-  while (cluster < 8 && 2 * cluster * tiles <= num_sms && k_blocks / (2 * cluster) >= kMinUnits) {
-    cluster *= 2;
-  }
-  return 10 * cluster * tiles >= 7 * num_sms ? cluster : 1;
-}
-
-// Checks a product and works out all but the tuning and the stream of its launch. Errors: those of
-// GemmStreamSm90 before it launches.
-KernelStatus PlanGemmStream(const GemmStreamWeights& w, const GemmStreamArgs& args, void* workspace,
-                            GemmStreamVariant* variant, GemmStreamLaunch* launch);
-
 // Tall tiles halve the reads of x from L2, which cost as much as the weights at 128 tokens, but
 // double a partial tile: they pay where there are enough of them to fill the device unsplit.
 inline GemmStreamVariant ChooseGemmStreamVariant(int m, int64_t n, int num_sms,

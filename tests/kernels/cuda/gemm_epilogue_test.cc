@@ -153,9 +153,9 @@ class FusedProduct {
     const char* kinds[] = {"none", "residual", "scale", "gated"};
     return std::string(kinds[int(c.kind)]) + " " + NameOf(w_.dtype()) + " to " + NameOf(c.y_dtype) +
            " m" + std::to_string(c.m) + " n" + std::to_string(w_.rows()) + " k" +
-           std::to_string(w_.columns()) + " grid" + std::to_string(c.tuning.grid) + " cluster" +
-           std::to_string(c.tuning.cluster) + " blocks" + std::to_string(c.tuning.row_blocks) +
-           (c.bias ? " bias" : "") + (c.gelu ? " gelu" : "") + (c.partials ? "" : " unscaled");
+           std::to_string(w_.columns()) + " grid" + std::to_string(c.tuning.grid) + " blocks" +
+           std::to_string(c.tuning.row_blocks) + (c.bias ? " bias" : "") + (c.gelu ? " gelu" : "") +
+           (c.partials ? "" : " unscaled");
   }
 
   // Values between poison.
@@ -264,11 +264,6 @@ void EveryTokenCount(GemmEpilogueKind kind, DType dtype, int n, int k) {
     for (int grid : kGrids) {
       Case c{.kind = kind, .m = m, .y_dtype = dtype, .bias = m % 2 == 0, .gelu = m % 3 == 0};
       c.tuning.grid = grid;
-      product.Check(c);
-    }
-    for (int cluster : {2, 4}) {
-      Case c{.kind = kind, .m = m, .y_dtype = dtype, .bias = m % 2 == 0, .gelu = m % 3 == 0};
-      c.tuning.cluster = cluster;
       product.Check(c);
     }
   }

@@ -86,8 +86,8 @@ class Product {
   std::string Name(int m, const Options& o) const {
     return std::string(NameOf(w_.dtype())) + " to " + NameOf(o.y_dtype) + " m" + std::to_string(m) +
            " n" + std::to_string(w_.rows()) + " k" + std::to_string(w_.columns()) +
-           (o.bias ? " bias" : "") + " grid" + std::to_string(o.tuning.grid) + " cluster" +
-           std::to_string(o.tuning.cluster) + " stages" + std::to_string(o.tuning.stages);
+           (o.bias ? " bias" : "") + " grid" + std::to_string(o.tuning.grid) + " stages" +
+           std::to_string(o.tuning.stages);
   }
 
   void Check(const Options& o, const std::vector<int>& tokens = kTokens) {
@@ -186,23 +186,6 @@ TEST(GemmStream, EveryTuningGivesTheSameProduct) {
     }
   }
   ExpectAtRest("tuning");
-}
-
-TEST(GemmStream, ClustersShareTiles) {
-  SLIP_REQUIRE_DEVICE();
-  for (DType dtype : {DType::kBF16, DType::kF16}) {
-    Product product(dtype, 960, 576);
-    for (int cluster : {2, 4, 8}) {
-      Product::Options o;
-      o.y_dtype = dtype;
-      o.bias = true;
-      o.tuning.cluster = cluster;
-      product.Check(o, {1, 7, 8, 9, 16, 17, 31, 32, 40, 63, 64});
-      o.tuning.stages = 2;
-      o.tuning.dependent_launch = o.tuning.early_release = true;
-      product.Check(o, {3, 24, 64});
-    }
-  }
 }
 
 TEST(GemmStream, BothTileHeights) {
@@ -313,10 +296,6 @@ TEST(GemmStream, RefusesWhatItCannotDo) {
   args.y_dtype = DType::kF16;
   EXPECT_EQ(GemmStreamSm90(weights, args, Workspace().get(), nullptr), KernelStatus::kUnsupported);
   args.y_dtype = DType::kBF16;
-  args.tuning.cluster = 3;
-  EXPECT_EQ(GemmStreamSm90(weights, args, Workspace().get(), nullptr),
-            KernelStatus::kInvalidArgument);  // not a power of two
-  args.tuning.cluster = 0;
   args.tuning.grid = NumSms() + 1;
   EXPECT_EQ(GemmStreamSm90(weights, args, Workspace().get(), nullptr),
             KernelStatus::kInvalidArgument);

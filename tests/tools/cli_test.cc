@@ -5,6 +5,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <regex>
 #include <string>
 
 namespace slipstream {
@@ -75,6 +77,25 @@ TEST(BenchOffline, ABatchThatDoesNotRunAtOnceIsRefused) {
   const Ran small = Slipstream(bench + "--batch 5 --num-blocks 4 --max-model-len 32");
   EXPECT_NE(small.code, 0);
   EXPECT_THAT(small.text, HasSubstr("--num-blocks"));
+}
+
+// docker/ starts servers with options that exist.
+TEST(Serve, KnowsTheOptionsOfTheDeploymentFiles) {
+  const Ran help = Slipstream("serve --help");
+  ASSERT_EQ(help.code, 0);
+  int options = 0;
+  for (const char* name : {"k8s/server.yaml", "compose.yaml"}) {
+    std::ifstream file(fmt::format("{}/docker/{}", std::getenv("SLIPSTREAM_SOURCE_DIR"), name));
+    for (std::string line; std::getline(file, line);) {
+      if (line.find('#') < line.find("--")) continue;
+      const std::regex option("--[a-z][a-z-]+");
+      for (std::sregex_iterator it(line.begin(), line.end(), option), end; it != end; ++it) {
+        ++options;
+        EXPECT_THAT(help.text, HasSubstr("  " + it->str() + " ")) << name;
+      }
+    }
+  }
+  EXPECT_GE(options, 8);
 }
 
 // The standard shapes are for large models: those beyond a small one's context are left out.

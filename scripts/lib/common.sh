@@ -41,7 +41,8 @@ install_packages() {
       "As root: apt-get update && apt-get install -y ${missing[*]}" "Then run this script again."
     sudo=(sudo)
   fi
-  "${sudo[@]}" apt-get update -qq || die "apt-get update failed" "Check the network and /etc/apt."
+  "${sudo[@]}" apt-get update -qq || die "apt-get update failed" \
+    "Its words, or those of sudo, are above. As root: apt-get update && apt-get install -y ${missing[*]}"
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     "${missing[@]}" > /dev/null || die "apt-get install failed" \
     "Run it by hand to see why: apt-get install -y ${missing[*]}"

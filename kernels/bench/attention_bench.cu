@@ -161,6 +161,7 @@ DecodeTuning TuningFromOptions(const DecodeTuning& base) {
   DecodeTuning t = base;
   t.stages = IntOption("stages", t.stages);
   t.prefetch_distance = IntOption("distance", t.prefetch_distance);
+  t.prefetch_start = IntOption("start", t.prefetch_start);
   t.min_tiles_per_cta = IntOption("min_tiles", t.min_tiles_per_cta);
   t.dependent_launch = IntOption("pdl", 0) != 0;
   return t;

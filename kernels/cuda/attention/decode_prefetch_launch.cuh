@@ -2,6 +2,8 @@
 // the instantiations of one dtype and head dim; decode_prefetch_launch.cu declares them.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cuda/attention/decode_prefetch_kernel.cuh"
 #include "kernels/cuda/attention/tuning.h"
 #include "kernels/cuda/common/launch.h"
@@ -25,8 +27,9 @@ KernelStatus LaunchTraits(DecodeParams params, const DecodeLaunch& launch) {
   const int wanted = launch.tuning.stages > 0 ? launch.tuning.stages : Traits::kMaxStages;
   params.stages = wanted < Traits::MaxStages() ? wanted : Traits::MaxStages();
   const int room = Traits::kMaxAhead - 1;
-  params.prefetch_distance =
-      launch.tuning.prefetch_distance < room ? launch.tuning.prefetch_distance : room;
+  params.prefetch_distance = std::min(launch.tuning.prefetch_distance, room);
+  const int start = launch.tuning.dependent_launch ? launch.tuning.prefetch_start : 0;
+  params.prefetch_start = std::clamp(start, params.prefetch_distance, room);
   LaunchShape shape{dim3(launch.grid), Traits::kThreads, Traits::SharedBytes(params.stages),
                     launch.tuning.dependent_launch};
   return LaunchKernel(kernel, shape, launch.stream, params);

@@ -29,6 +29,7 @@ struct DecodeParams {
   int32_t sliding_window;
   int32_t stages;
   int32_t prefetch_distance;
+  int32_t prefetch_start;  // tiles requested behind the ring before the dependency wait
   float
       score_scale;  // to base-2 exponents: scale * k_scale * log2(e), or without log2(e) if capped
   float softcap;    // 0: none

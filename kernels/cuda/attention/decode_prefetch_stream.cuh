@@ -53,7 +53,8 @@ class TileStream {
     Enter(first);
   }
 
-  // Fills the ring, then requests `prefetch_distance` tiles behind it from L2.
+  // Fills the ring, then requests `prefetch_start` tiles behind it from L2: at least
+  // `prefetch_distance`, which Release() keeps up.
   // Tiles that hold tokens of this step are loaded only after the grid before this one has ended.
   __device__ void Start() {
     bool waited = false;
@@ -65,7 +66,7 @@ class TileStream {
       Issue(PackAddress());
       Step();
     }
-    for (int i = 0; i < p_.prefetch_distance && Valid(); ++i) Enqueue();
+    for (int i = 0; i < p_.prefetch_start && Valid(); ++i) Enqueue();
   }
 
   // Shared address of the next tile to consume; waits until it has arrived.
@@ -84,7 +85,9 @@ class TileStream {
     if (queue_head_ != queue_tail_) {
       Issue(lane_ < Traits::kCopyLanes ? queue_[SlotOf(queue_head_)] : 0);
       ++queue_head_;
-      if (Valid()) Enqueue();
+      if (Valid() && queue_tail_ - queue_head_ < static_cast<uint32_t>(p_.prefetch_distance)) {
+        Enqueue();
+      }
     } else if (Valid()) {
       Issue(PackAddress());
       Step();

@@ -4,6 +4,10 @@
 //   stages             as many as fit: one stage loses 1-2% at 100 MB and more, three equal two
 //   prefetch_distance  0: L2 prefetch behind the ring never won on this card. Distance 1 costs 3-5%
 //                      at 130 MB and more, 8 costs 20-55%; under 20 MB all distances are equal
+//   prefetch_start     1: from launches that overlap, 2026-11-25 (pdl rows without and with _p1,
+//   _p2
+//                      in attention_start.csv): 2% over 0 as a geometric mean of all shapes, 5% at
+//                      60 to 250 MB; 2 is level with 1 at 250 MB and more, slower below
 //   min_tiles_per_cta  4: fewer loses up to 1 us to the merge at 2 MB, more leaves SMs idle
 #pragma once
 
@@ -16,6 +20,9 @@ struct DecodeTuning {
   int stages = 0;
   // L2 prefetch: tiles requested behind the ring of each warp; 0: none (the control).
   int prefetch_distance = 0;
+  // L2 prefetch across the dependency: tiles that each warp requests behind its ring once, before
+  // it waits for the previous kernel. Used with dependent_launch only.
+  int prefetch_start = 1;
   // The plan gives a CTA at least this many tiles before it uses another CTA.
   int min_tiles_per_cta = 4;
   // Programmatic dependent launch: start while the previous kernel of the stream ends. Plan, block

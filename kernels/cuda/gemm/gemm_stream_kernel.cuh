@@ -191,11 +191,9 @@ __device__ __forceinline__ void MultiplyShare(const GemmStreamParams& p,
       continue;
     }
     const int last = ShareOf(p.units, gridDim.x, tile_end - 1);
-    const bool last_merges = ShareBegin(p.units, gridDim.x, last + 1) == tile_end;
-    const TileExchange<Traits> exchange(p, ShareOf(p.units, gridDim.x, tile_begin), last,
-                                        last_merges, thread);
+    const TileExchange<Traits> exchange(p, ShareOf(p.units, gridDim.x, tile_begin), last, thread);
     exchange.Give(me, out.groups(), acc);
-    if (me == last && !last_merges) continue;
+    if (me == last) continue;
     scale.Finish();
     exchange.Take(me, out);  // the tile goes on in the next share: nothing is left of this one
     return;

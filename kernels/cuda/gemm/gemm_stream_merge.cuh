@@ -116,18 +116,13 @@ class TileOutput {
 };
 
 // The CTAs `first` to `last`, in the order of K, that hold parts of one tile. The last one may go
-// on to other tiles and then only gives; for all others the tile is the end of their work, so they
+// on to other tiles and only gives; for all others the tile is the end of their work, so they
 // divide the merge among themselves.
 template <typename Traits>
 class TileExchange {
  public:
-  // `last_merges`: the share of the last one ends with the tile too.
-  __device__ TileExchange(const GemmStreamParams& p, int first, int last, bool last_merges,
-                          int thread)
-      : records_(reinterpret_cast<uint4*>(p.records) + thread),
-        first_(first),
-        last_(last),
-        mergers_(last - first + last_merges) {}
+  __device__ TileExchange(const GemmStreamParams& p, int first, int last, int thread)
+      : records_(reinterpret_cast<uint4*>(p.records) + thread), first_(first), last_(last) {}
 
   __device__ __forceinline__ void Give(
       int me, int groups, const float (&acc)[Traits::kRowBlocks][4 * Traits::kTokenGroups]) const {
@@ -146,7 +141,7 @@ class TileExchange {
   template <typename Output>
   __device__ __forceinline__ void Take(int me, const Output& out) const {
     const int groups = out.groups();
-    const int mergers = mergers_, total = Traits::kRowBlocks * groups;
+    const int mergers = last_ - first_, total = Traits::kRowBlocks * groups;
 #pragma unroll 1
     for (int g0 = me - first_; g0 < total; g0 += 2 * mergers) {
       float sum[2][4] = {};
@@ -202,7 +197,7 @@ class TileExchange {
   }
 
   uint4* records_;
-  int first_, last_, mergers_;
+  int first_, last_;
 };
 
 }  // namespace slipstream::kernels

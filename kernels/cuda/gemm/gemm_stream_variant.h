@@ -25,7 +25,8 @@ struct GemmStreamLaunch {
 };
 
 // Tall tiles halve the reads of x from L2, which cost as much as the weights at 128 tokens, but
-// double a partial tile: they pay where there are enough of them to fill the device unsplit.
+// double a partial tile: they pay where there are enough of them to fill the device unsplit. At 64
+// tokens they never do (the "flat" rows of gemm_stream.csv).
 inline GemmStreamVariant ChooseGemmStreamVariant(int m, int64_t n, int num_sms,
                                                  int row_blocks = 0) {
   GemmStreamVariant v;
@@ -36,7 +37,7 @@ inline GemmStreamVariant ChooseGemmStreamVariant(int m, int64_t n, int num_sms,
   }
   const int64_t tall_tiles =
       (n + 2 * kGemmWeightRows - 1) / (2 * kGemmWeightRows) * ((m + v.tokens - 1) / v.tokens);
-  if (v.tokens >= 64 && 10 * tall_tiles >= 8 * num_sms) v.row_blocks = 2;
+  if (v.tokens > 64 && 10 * tall_tiles >= 8 * num_sms) v.row_blocks = 2;
   return v;
 }
 

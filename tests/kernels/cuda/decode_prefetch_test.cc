@@ -205,6 +205,23 @@ TEST(DecodePrefetch, RingAndPrefetchDistanceChangeNothing) {
   }
 }
 
+// Tiles asked into L2 before the wait for the previous kernel, more and fewer than a share has.
+TEST(DecodePrefetch, PrefetchBeforeTheDependencyChangesNothing) {
+  for (int start : {0, 1, 2, 31}) {
+    for (int stages : {1, 0}) {
+      AttentionSpec s = Spec("start " + std::to_string(start) + " stages " + std::to_string(stages),
+                             {9000, 16, 1, 4000, 333, 0, 48});
+      s.grid = 9;
+      s.tuning.stages = stages;
+      s.tuning.prefetch_start = start;
+      s.tuning.dependent_launch = true;
+      Check(s);
+      s.tuning.prefetch_distance = 2;
+      Check(s);
+    }
+  }
+}
+
 // Many tiles per CTA: long rows over many shares, many rows in a share, and more query rows than
 // one pass holds.
 TEST(DecodePrefetch, ManyTilesPerCta) {

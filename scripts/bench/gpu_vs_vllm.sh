@@ -3,7 +3,8 @@
 #   scripts/bench/gpu_vs_vllm.sh SLIPSTREAM OUT_DIR [COMMIT]
 # SLIPSTREAM is the binary of a CUDA build. Writes decode_step.csv and server.csv (columns as in
 # docs/benchmarks/README.md), both engines' rows, and startup.csv. vLLM is the one that `python3 -c
-# "import vllm"` finds; without one its rows are left out, and that is said. TOKENIZER: folder or
+# "import vllm"` finds; without one its rows are left out, and that is said. Both without prefix
+# caching: the loads draw the same prompts, so a later one would find those of an earlier one. TOKENIZER: folder or
 # .gguf with a vocabulary for our server (the model's own files have none); prompts are token ids.
 set -euo pipefail
 slipstream=${1:?usage: gpu_vs_vllm.sh SLIPSTREAM OUT_DIR [COMMIT]}
@@ -48,7 +49,7 @@ measure_server() { # ENGINE COMMIT MODEL_NAME READY_PATH COMMAND...
   if wait_ready "$ready" "$pid"; then
     end=$(date +%s.%N)
     rss=$(awk '/VmHWM/ {print int($2 / 1024)}' "/proc/$pid/status")
-    echo "$card,$(date +%F),$revision,llama-3.1-8b,$engine,dummy,$(echo "$end - $begin" | bc),$rss" \
+    echo "$card,$(date +%F),$revision,llama-3.1-8b,$engine,dummy,$(awk "BEGIN {printf \"%.2f\", $end - $begin}"),$rss" \
       >>"$out/startup.csv"
     run_loads "$engine" "$revision" "$name"
   fi
@@ -62,7 +63,7 @@ say "decode steps, slipstream"
 say "server, slipstream"
 measure_server slipstream "$commit" llama-3.1-8b ready \
   "$slipstream" serve "$model" --load-format dummy --device cuda --tokenizer "$tokenizer" \
-  --port $port --max-num-seqs 256 --max-model-len 16384
+  --port $port --max-num-seqs 256 --max-model-len 16384 --no-enable-prefix-caching
 
 if ! version=$(python3 -c 'import vllm; print(vllm.__version__)' 2>/dev/null); then
   say "no vllm here: its rows are left out"

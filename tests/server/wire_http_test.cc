@@ -18,6 +18,18 @@ TEST_F(Wire, HttpBodyOverTheLimit) {
   EXPECT_EQ(chunked.Read().status, 413);
 }
 
+TEST_F(Wire, HttpEmptyChunkedBodyInPieces) {
+  StartServer();
+  WireClient client(port());
+  client.Send("POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+  for (const char* piece : {"0\r\n", "\r", "\n"}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // so that each is read alone
+    client.Send(piece);
+  }
+  EXPECT_EQ(client.Read().status, 400);  // the body is not JSON
+  EXPECT_EQ(Ask("GET", "/health").status, 200);
+}
+
 TEST_F(Wire, HttpHeaderOverTheLimit) {
   config_.max_header_bytes = 2000;
   StartServer();

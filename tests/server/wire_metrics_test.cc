@@ -225,33 +225,35 @@ TEST_F(Wire, BucketsAreThoseOfAMixedFleet) {
   expect("slipstream_engine_step_tokens", kStep);
 }
 
+const std::string kVllmLabels = "{model_name=\"tiny\",engine=\"0\"";
+
+void ExpectParts(const std::string& page, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts)
+    EXPECT_NE(page.find(part), std::string::npos) << part << page;
+}
+
 TEST_F(Wire, VllmNamesCarryTheSameFigures) {
   config_.metrics_compat = "vllm";
   StartServer();
   EXPECT_EQ(Complete({{"prompt", "abc"}, {"n", 2}, {"max_tokens", 2}}).status, 200);
   EXPECT_EQ(Complete({{"prompt", "abc"}, {"max_tokens", 100}}).status, 200);
   ASSERT_TRUE(BlocksComeBack());
-  const std::string page = Ask("GET", "/metrics").body;
-  const std::string labels = "{model_name=\"tiny\",engine=\"0\"";
-  for (const std::string& line :
-       {"vllm:request_success_total" + labels + ",finished_reason=\"length\"} 1\n",
-        "vllm:request_success_total" + labels + ",finished_reason=\"stop\"} 1\n",
-        "vllm:request_queue_time_seconds_count" + labels + "} 2\n",
-        "vllm:request_prefill_time_seconds_count" + labels + "} 2\n",
-        "vllm:request_decode_time_seconds_count" + labels + "} 2\n",
-        "vllm:request_inference_time_seconds_count" + labels + "} 2\n",
-        "vllm:request_time_per_output_token_seconds_count" + labels + "} 2\n",
-        "vllm:request_params_n_sum" + labels + "} 3\n",
-        "vllm:request_params_max_tokens_sum" + labels + "} 102\n",
-        "vllm:request_max_num_generation_tokens_sum" + labels + "} 5\n",
-        "vllm:request_num_preemptions_count" + labels + "} 2\n",
-        "vllm:num_requests_waiting" + labels + "} 0\n",
-        "vllm:num_requests_waiting_by_reason" + labels + ",reason=\"capacity\"} 0\n",
-        "vllm:kv_cache_usage_perc" + labels + "} 0\n",
-        std::string(
-            "vllm:cache_config_info{engine=\"0\",block_size=\"16\",num_gpu_blocks=\"512\",")}) {
-    EXPECT_NE(page.find(line), std::string::npos) << line << page;
-  }
+  ExpectParts(Ask("GET", "/metrics").body,
+              {"vllm:request_success_total" + kVllmLabels + ",finished_reason=\"length\"} 1\n",
+               "vllm:request_success_total" + kVllmLabels + ",finished_reason=\"stop\"} 1\n",
+               "vllm:request_queue_time_seconds_count" + kVllmLabels + "} 2\n",
+               "vllm:request_prefill_time_seconds_count" + kVllmLabels + "} 2\n",
+               "vllm:request_decode_time_seconds_count" + kVllmLabels + "} 2\n",
+               "vllm:request_inference_time_seconds_count" + kVllmLabels + "} 2\n",
+               "vllm:request_time_per_output_token_seconds_count" + kVllmLabels + "} 2\n",
+               "vllm:request_params_n_sum" + kVllmLabels + "} 3\n",
+               "vllm:request_params_max_tokens_sum" + kVllmLabels + "} 102\n",
+               "vllm:request_max_num_generation_tokens_sum" + kVllmLabels + "} 5\n",
+               "vllm:request_num_preemptions_count" + kVllmLabels + "} 2\n",
+               "vllm:num_requests_waiting" + kVllmLabels + "} 0\n",
+               "vllm:num_requests_waiting_by_reason" + kVllmLabels + ",reason=\"capacity\"} 0\n",
+               "vllm:kv_cache_usage_perc" + kVllmLabels + "} 0\n",
+               "vllm:cache_config_info{engine=\"0\",block_size=\"16\",num_gpu_blocks=\"512\","});
 }
 
 TEST_F(Wire, VllmNamesTellPromptTokensBySource) {
@@ -266,20 +268,17 @@ TEST_F(Wire, VllmNamesTellPromptTokensBySource) {
   ask(40);
   ask(40);  // blocks of 16 tokens: 32 are found
   ask(33);  // all but the last
-  const std::string page = Ask("GET", "/metrics").body;
-  const std::string labels = "{model_name=\"tiny\",engine=\"0\"";
-  for (const std::string& line :
-       {"vllm:prompt_tokens_total" + labels + "} 113\n",
-        "vllm:prompt_tokens_by_source_total" + labels + ",source=\"local_compute\"} 49\n",
-        "vllm:prompt_tokens_by_source_total" + labels + ",source=\"local_cache_hit\"} 65\n",
-        "vllm:prompt_tokens_by_source_total" + labels + ",source=\"external_kv_transfer\"} 0\n",
-        "vllm:prompt_tokens_cached_total" + labels + "} 64\n",
-        "vllm:prompt_tokens_recomputed_total" + labels + "} 1\n",
-        "vllm:request_prefill_kv_computed_tokens_sum" + labels + "} 49\n",
-        "vllm:spec_decode_num_drafts_total" + labels + "} 0\n",
-        std::string("vllm:lora_requests_info{max_lora=\"0\",waiting_lora_adapters=\"\",")}) {
-    EXPECT_NE(page.find(line), std::string::npos) << line << page;
-  }
+  ExpectParts(
+      Ask("GET", "/metrics").body,
+      {"vllm:prompt_tokens_total" + kVllmLabels + "} 113\n",
+       "vllm:prompt_tokens_by_source_total" + kVllmLabels + ",source=\"local_compute\"} 49\n",
+       "vllm:prompt_tokens_by_source_total" + kVllmLabels + ",source=\"local_cache_hit\"} 65\n",
+       "vllm:prompt_tokens_by_source_total" + kVllmLabels + ",source=\"external_kv_transfer\"} 0\n",
+       "vllm:prompt_tokens_cached_total" + kVllmLabels + "} 64\n",
+       "vllm:prompt_tokens_recomputed_total" + kVllmLabels + "} 1\n",
+       "vllm:request_prefill_kv_computed_tokens_sum" + kVllmLabels + "} 49\n",
+       "vllm:spec_decode_num_drafts_total" + kVllmLabels + "} 0\n",
+       "vllm:lora_requests_info{max_lora=\"0\",waiting_lora_adapters=\"\","});
 }
 
 }  // namespace

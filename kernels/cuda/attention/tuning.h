@@ -4,10 +4,9 @@
 //   stages             as many as fit: one stage loses 1-2% at 100 MB and more, three equal two
 //   prefetch_distance  0: L2 prefetch behind the ring never won on this card. Distance 1 costs 3-5%
 //                      at 130 MB and more, 8 costs 20-55%; under 20 MB all distances are equal
-//   prefetch_start     1: from overlapping launches, 2026-11-25 (attention_start.csv): 2.4% over 0
-//   as
-//                      a geometric mean of 31 shapes, 4.4% at 60 to 250 MB; 2 is 0.2% ahead of 1 at
-//                      250 MB and more, behind it below
+//   prefetch_start     1: from overlapping launches, 2026-11-25 (attention_start.csv): geometric
+//                      mean over 0 of 31 shapes 2.4%, at 60 to 250 MB 4.4%; 2 is 0.2% ahead of 1
+//                      at 250 MB and more, behind it below
 //   min_tiles_per_cta  4: fewer loses up to 1 us to the merge at 2 MB, more leaves SMs idle
 #pragma once
 

@@ -12,8 +12,8 @@ namespace slipstream {
 namespace {
 
 constexpr int kMaxBlanks = 40;  // in a row, between two marks of arguments
-constexpr int kMaxForcedCalls =
-    32;  // of an answer; else one that is never done would only be calls
+// Of an answer; else one that is never done would only be calls.
+constexpr int kMaxForcedCalls = 32;
 
 using Mode = ToolChoice::Mode;
 

@@ -21,6 +21,11 @@ struct EngineConfig {
   // Tokens in one step: decodes first, the rest is prefill chunks. Larger: better prompt
   // throughput, longer steps for the decodes that share them.
   int max_batch_tokens = 2048;
+  // Prompt tokens in a step that also decodes, as long as no more than 16 times as many wait.
+  // Smaller: smoother streams, and prompts that are spread over more steps, whose decodes read
+  // the weights with them for nothing; larger: earlier first tokens. 0: what max_batch_tokens
+  // leaves. Only with enable_chunked_prefill.
+  int mixed_prefill_tokens = 512;
   // Tokens of prompt plus output per sequence; 0: the model's limit.
   int64_t max_model_len = 0;
   // Requests waiting in the queue before new ones are refused with 429.

@@ -22,7 +22,7 @@ struct EngineMetrics {
   Counter prompt_tokens_total, generation_tokens_total;
   Counter prefix_query_tokens_total, prefix_hit_tokens_total;
   Counter preemptions_total, aborts_total;
-  Gauge paced_prefill_tokens;  // what max_itl_ms leaves for prompts beside decodes; 0: not paced
+  Gauge paced_prefill_tokens;  // that the latest step could have had beside its decodes
   Counter finished_stop_total, finished_length_total, finished_abort_total, finished_error_total;
   Histogram step_seconds{{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5}};
   Histogram step_tokens{{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}};

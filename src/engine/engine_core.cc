@@ -143,8 +143,8 @@ bool EngineCore::SubmitStep() {
     spare_batches_.pop_back();
   }
   const int32_t paced = pacer_.on() ? pacer_.PrefillTokens() : INT32_MAX;
-  metrics_.paced_prefill_tokens.Set(pacer_.on() ? paced : 0);
   scheduler_.Schedule(&step.batch, paced);
+  metrics_.paced_prefill_tokens.Set(scheduler_.counts().prefill_limit);
   for (SequenceGroup* group : scheduler_.counts().first_admitted) LeaveQueue(group);
   scheduler_.counts().first_admitted.clear();
   if (step.batch.items.empty()) {

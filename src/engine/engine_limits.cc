@@ -45,6 +45,7 @@ SchedulerLimits LimitsOf(const EngineConfig& config, const ExecutorInfo& effecti
   limits.block_size = effective.block_size_tokens;
   limits.max_num_seqs = effective.max_num_seqs;
   limits.max_batch_tokens = effective.max_batch_tokens;
+  limits.mixed_prefill_tokens = config.mixed_prefill_tokens;
   limits.max_score_rows = MaxScoreRows(effective.vocab_size);
   limits.chunked_prefill = config.enable_chunked_prefill;
   limits.prefix_caching = config.enable_prefix_caching;

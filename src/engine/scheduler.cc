@@ -63,8 +63,11 @@ void Scheduler::Schedule(Batch* batch, int32_t max_prefill_tokens) {
   const int32_t num_decodes = static_cast<int32_t>(decodes_.size());
   // Without chunking a prompt needs the whole budget, so decodes take what prompts leave.
   int32_t budget = limits_.max_batch_tokens - (limits_.chunked_prefill ? num_decodes : 0);
-  if (limits_.chunked_prefill && num_decodes > 0) budget = std::min(budget, max_prefill_tokens);
   CollectPrefills();
+  if (limits_.chunked_prefill && num_decodes > 0) {
+    budget = std::min({budget, max_prefill_tokens, MixedLimit()});
+  }
+  counts_.prefill_limit = budget;
   AdmitWaiting(budget);
   tokens_left_ = budget;
   if (limits_.chunked_prefill) {
@@ -120,6 +123,22 @@ void Scheduler::CollectPrefills() {
   for (Sequence* seq : running_) {
     if (seq->remaining() > 1 && seq->wants_more()) prefills_.push_back({seq, 0, 0});
   }
+}
+
+// Prompt tokens for a step that also decodes. Decoding alone reads all weights for few tokens, so
+// prompts that are spread over the steps cost less than prompts that fill some of them, and no
+// stream waits long for one; but when many prompts wait, the first tokens count more.
+int32_t Scheduler::MixedLimit() const {
+  if (limits_.mixed_prefill_tokens == 0) return limits_.max_batch_tokens;
+  const int64_t enough = kMixedSteps * limits_.max_batch_tokens;  // for a full step
+  int64_t outstanding = 0;
+  for (const Prefill& prefill : prefills_) outstanding += prefill.seq->remaining();
+  size_t places = free_slots_.size();
+  for (auto it = waiting_.begin(); it != waiting_.end() && places > 0; ++it, --places) {
+    outstanding += (*it)->remaining();
+    if (outstanding >= enough) break;
+  }
+  return std::max(limits_.mixed_prefill_tokens, static_cast<int32_t>(outstanding / kMixedSteps));
 }
 
 void Scheduler::AdmitWaiting(int32_t budget) {

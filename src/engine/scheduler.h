@@ -26,6 +26,8 @@ struct SchedulerLimits {
   int block_size = 16;    // tokens
   int max_num_seqs = 64;  // sequences with blocks; <= max_batch_tokens
   int max_batch_tokens = 2048;
+  // Prompt tokens of a step that also decodes while few wait; 0: what max_batch_tokens leaves.
+  int mixed_prefill_tokens = 0;
   int max_score_rows = 128;  // logit rows of prompt scoring in one step, >= 1
   bool chunked_prefill = true;
   bool prefix_caching = true;
@@ -36,6 +38,7 @@ struct SchedulerCounts {
   int64_t prefix_query_tokens = 0;
   int64_t prefix_hit_tokens = 0;
   int64_t preemptions = 0;
+  int32_t prefill_limit = 0;                   // prompt tokens that the latest step could have had
   std::vector<SequenceGroup*> first_admitted;  // groups whose first choice got its blocks
 };
 
@@ -66,6 +69,8 @@ class Scheduler {
   // Prompts that are computed side by side: enough that short ones overtake a long one, few enough
   // that their blocks do not fill the pool.
   static constexpr size_t kMaxPrefills = 8;
+  // Steps that decode finish the prompts that are there in about as many steps.
+  static constexpr int64_t kMixedSteps = 16;
 
   struct Prefill {
     Sequence* seq;
@@ -77,6 +82,7 @@ class Scheduler {
   bool ReserveBlocks(Sequence* seq);
   void Preempt(Sequence* seq);
   void CollectPrefills();
+  int32_t MixedLimit() const;
   void AdmitWaiting(int32_t budget);
   bool TryAdmit(Sequence* seq);
   void MatchPrefix(Sequence* seq);

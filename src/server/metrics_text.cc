@@ -30,7 +30,7 @@ void AddEngine(MetricsPage& page, const EngineMetrics& e, int block_size_tokens)
              e.prefix_hit_tokens_total);
   page.Count("preemptions_total", "Sequences that gave up their blocks", e.preemptions_total);
   page.Gauge("paced_prefill_tokens",
-             "Prompt tokens that max_itl_ms leaves beside decodes in a step; 0: not paced",
+             "Prompt tokens that the latest step could have had beside its decodes",
              e.paced_prefill_tokens.value());
   page.Count("engine_aborts_total", "Sequences cancelled", e.aborts_total);
   page.Head("engine_finished_total", "counter", "Sequences that ended in the engine");

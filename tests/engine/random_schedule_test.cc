@@ -38,6 +38,7 @@ class Schedule {
     config_.enable_chunked_prefill = Chance(70);
     config_.max_num_seqs = Pick(1, 12);
     config_.max_batch_tokens = Pick(1, 64);
+    config_.mixed_prefill_tokens = Chance(50) ? Pick(1, 20) : 0;
     config_.max_queued_requests = 1000;
     ExecutorInfo info;
     info.vocab_size = Pick(0, 1) == 0 ? 40 : 2000000;

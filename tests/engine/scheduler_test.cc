@@ -93,6 +93,41 @@ TEST_F(SchedulerTest, TheOldestPromptGetsWhatNobodyElseNeeds) {
   EXPECT_EQ(Tokens(Step()), (Want{{long_one, 28}, {short_one, 4}}));
 }
 
+TEST_F(SchedulerTest, PromptsAreSpreadOverStepsThatDecode) {
+  limits_.mixed_prefill_tokens = 8;
+  Make(64);
+  Sequence* a = Add(20);
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 20}}));  // nobody decodes yet
+  Sequence* b = Add(18);
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {b, 8}}));
+  EXPECT_EQ(scheduler_->counts().prefill_limit, 8);
+  Sequence* c = Add(3);
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {b, 5}, {c, 3}}));
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {c, 1}, {b, 5}}));
+}
+
+TEST_F(SchedulerTest, WaitingPromptsMakeTheStepsThatDecodeLonger) {
+  limits_.mixed_prefill_tokens = 2;
+  Make(256);
+  Sequence* a = Add(4);
+  Step();
+  Sequence* b = Add(160);
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {b, 10}}));
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {b, 9}}));
+  for (int i = 0; i < 20; ++i) Add(160);  // of which six find a free place
+  EXPECT_EQ(Step().num_tokens, 32);
+  EXPECT_EQ(scheduler_->counts().prefill_limit, 31);
+}
+
+TEST_F(SchedulerTest, MorePromptTokensThanAStepHoldsAreNoBound) {
+  limits_.mixed_prefill_tokens = 100;
+  Make(64);
+  Sequence* a = Add(4);
+  Step();
+  Sequence* b = Add(40);
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {b, 31}}));
+}
+
 TEST_F(SchedulerTest, ManyShortPromptsFillOneStep) {
   limits_.max_num_seqs = 32;
   Make(64);

@@ -56,6 +56,7 @@ class PacerTest : public CoreTest, public ::testing::WithParamInterface<int> {
     info_.max_batch_tokens = 2048;
     config_.max_batch_tokens = 2048;
     config_.max_itl_ms = max_itl_ms;
+    config_.mixed_prefill_tokens = 0;  // the pacer alone
     device_ = std::make_shared<FakeDevice>();
     core_ = std::make_unique<EngineCore>(
         config_,

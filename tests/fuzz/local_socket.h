@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -34,8 +35,9 @@ inline int ConnectTo(uint16_t port) {
   const timeval limit{20, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   const bool bound = bind(fd, reinterpret_cast<const sockaddr*>(&from), sizeof from) == 0;
-  Require(bound && connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0,
-          "the server can be reached");
+  const bool connected =
+      bound && connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0;
+  Require(connected, std::string(bound ? "connecting: " : "binding: ") + std::strerror(errno));
   return fd;
 }
 

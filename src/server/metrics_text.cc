@@ -43,6 +43,20 @@ void AddEngine(MetricsPage& page, const EngineMetrics& e, int block_size_tokens)
   page.Add("request_queue_seconds", "Wait of a sequence before its first step", e.queue_seconds);
 }
 
+// Each method from the start with OK; other codes from when they occur, or there would be hundreds.
+void AddGrpc(MetricsPage& page, const ServerMetrics& s) {
+  page.Head("grpc_responses_total", "counter", "gRPC answers by method and status code");
+  for (const GrpcMethodResponses& responses : s.grpc_responses) {
+    for (size_t code = 0; code < responses.by_code.size(); ++code) {
+      const uint64_t count = responses.by_code[code].value();
+      if (code > 0 && count == 0) continue;
+      page.Sample("grpc_responses_total", count,
+                  MetricsPage::Label("method", responses.method) + "," +
+                      MetricsPage::Label("code", GrpcMethodResponses::kCodes[code]));
+    }
+  }
+}
+
 void AddServer(MetricsPage& page, const ServerMetrics& s) {
   page.Count("requests_total", "Generation requests admitted", s.requests_total);
   page.Gauge("open_requests", "Generation requests not finished", s.open_requests.load());
@@ -76,6 +90,7 @@ void AddServer(MetricsPage& page, const ServerMetrics& s) {
   page.Sample("http_responses_total", s.http_responses_2xx_total.value(), "class=\"2xx\"");
   page.Sample("http_responses_total", s.http_responses_4xx_total.value(), "class=\"4xx\"");
   page.Sample("http_responses_total", s.http_responses_5xx_total.value(), "class=\"5xx\"");
+  AddGrpc(page, s);
   page.Gauge("open_connections", "Open HTTP connections", s.open_connections.load());
   page.Count("connections_total", "HTTP connections accepted", s.connections_total);
   page.Count("connections_refused_total", "HTTP connections over the limit",

@@ -3,10 +3,13 @@
 // fleets agree.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "base/metrics.h"
+#include "server/grpc_responses.h"
 
 namespace slipstream {
 
@@ -21,6 +24,19 @@ struct ServerMetrics {
   Counter slow_clients_total;         // clients cut off because they did not read
   Counter finished_stop_total, finished_length_total, finished_abort_total, finished_error_total;
   Counter http_responses_2xx_total, http_responses_4xx_total, http_responses_5xx_total;
+  // The last one is for methods of later gRPC versions.
+  std::array<GrpcMethodResponses, 11> grpc_responses{
+      {{"slipstream.v1.Inference/Generate"},
+       {"slipstream.v1.Inference/Embed"},
+       {"slipstream.v1.Inference/Tokenize"},
+       {"slipstream.v1.Inference/Detokenize"},
+       {"slipstream.v1.Inference/GetModelInfo"},
+       {"slipstream.v1.Inference/GetLoad"},
+       {"slipstream.v1.Inference/Health"},
+       {"grpc.health.v1.Health/Check"},
+       {"grpc.health.v1.Health/Watch"},
+       {"grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"},
+       {"other"}}};
   Counter ignored_fields_total;  // unknown request fields accepted and ignored
   // Of prompts whose answer began: tokens found in the prefix cache, the others, and prompts of
   // which all but the last token was found.
@@ -48,6 +64,13 @@ struct ServerMetrics {
   Histogram request_prefill_kv_computed_tokens, request_max_num_generation_tokens;
   Histogram request_params_n{{1, 2, 5, 10, 20}};
   Histogram request_num_preemptions{{1, 2, 3, 4, 5, 10, 20}};
+
+  GrpcMethodResponses& GrpcResponsesOf(std::string_view method) {
+    for (GrpcMethodResponses& responses : grpc_responses) {
+      if (responses.method == method) return responses;
+    }
+    return grpc_responses.back();
+  }
 
   // Sizes are counted in steps of 1, 2, 5 up to the context.
   explicit ServerMetrics(int64_t max_model_len)

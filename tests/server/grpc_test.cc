@@ -301,6 +301,44 @@ TEST_F(Grpc, LoadTellsWhatWaits) {
   EXPECT_TRUE(load().draining());
 }
 
+TEST_F(Grpc, EveryAnswerIsCountedByMethodAndCode) {
+  Connect();
+  const auto counted = [&](const std::string& method, const char* code) {
+    const auto sample =
+        fmt::format("{{model_name=\"tiny\",method=\"{}\",code=\"{}\"}} 1\n", method, code);
+    return Ask("GET", "/metrics").body.find("slipstream_grpc_responses_total" + sample) !=
+           std::string::npos;
+  };
+  const std::string ours = "slipstream.v1.Inference/";
+  ASSERT_TRUE(Generate(Text("x")).status.ok());
+  ASSERT_FALSE(Generate({}).status.ok());
+  const auto call = [&](auto method, auto request, auto response) {
+    grpc::ClientContext context;
+    (stub_.get()->*method)(&context, request, &response);
+  };
+  using Stub = v1::Inference::Stub;
+  call(&Stub::Embed, v1::EmbedRequest(), v1::EmbedResponse());  // without an input
+  call(&Stub::Tokenize, v1::TokenizeRequest(), v1::TokenizeResponse());
+  call(&Stub::Detokenize, v1::DetokenizeRequest(), v1::DetokenizeResponse());
+  call(&Stub::GetModelInfo, v1::GetModelInfoRequest(), v1::GetModelInfoResponse());
+  call(&Stub::GetLoad, v1::GetLoadRequest(), v1::GetLoadResponse());
+  call(&Stub::Health, v1::HealthRequest(), v1::HealthResponse());
+  Probe("");
+  EXPECT_TRUE(counted(ours + "Generate", "OK"));
+  EXPECT_TRUE(counted(ours + "Generate", "INVALID_ARGUMENT"));
+  EXPECT_TRUE(counted(ours + "Embed", "INVALID_ARGUMENT"));
+  for (const char* method : {"Tokenize", "Detokenize", "GetModelInfo", "GetLoad", "Health"}) {
+    EXPECT_TRUE(counted(ours + method, "OK")) << method;
+  }
+  EXPECT_TRUE(counted("grpc.health.v1.Health/Check", "OK"));
+  model_->Hold();
+  grpc::ClientContext late;
+  late.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
+  ASSERT_FALSE(stub_->Generate(&late, Text("x"))->Finish().ok());
+  EXPECT_TRUE(Eventually([&] { return counted(ours + "Generate", "DEADLINE_EXCEEDED"); }));
+  model_->Release();
+}
+
 // grpc.reflection.v1alpha: field 7 of the request asks for all services, field 6 of the answer
 // lists them by name.
 TEST_F(Grpc, ReflectionListsTheServices) {

@@ -81,6 +81,7 @@ engine_step_seconds histogram model_name
 engine_step_tokens histogram model_name
 engine_steps_total counter model_name
 generation_tokens_total counter model_name
+grpc_responses_total counter code,method,model_name
 host_memory_bytes gauge kind,model_name
 host_memory_peak_bytes gauge model_name
 http_responses_total counter class,model_name

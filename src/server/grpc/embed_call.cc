@@ -49,7 +49,7 @@ void EmbedCall::Start(ParsedEmbed parsed) {
   options_ = parsed.options;
   auto request = std::make_shared<GenerateRequest>(std::move(parsed.request));
   loop_.Post([self = self_, request] {
-    if (self->cancelled_) return self->FinishWith(grpc::Status::CANCELLED);
+    if (self->cancelled_) return self->FinishWith(CancelledBy(self->deadline_));
     for (size_t i = 0; i < request->prompts.size(); ++i) self->response_->add_embeddings();
     auto generation = self->service_.Generate(self->loop_, std::move(*request), self);
     if (!self->finished_) self->generation_ = std::move(generation);
@@ -86,7 +86,7 @@ void EmbedCall::OnCancel() {
   loop_.Post([self = shared_from_this()] {
     self->cancelled_ = true;
     if (self->generation_) self->generation_->Cancel();
-    self->FinishWith(grpc::Status::CANCELLED);
+    self->FinishWith(CancelledBy(self->deadline_));
   });
 }
 

@@ -5,6 +5,7 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <chrono>
 #include <memory>
 
 #include "server/embedding.h"
@@ -28,6 +29,8 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
   EmbedCall(Service& service, EventLoop& loop, v1::EmbedResponse* response)
       : service_(service), loop_(loop), response_(response) {}
 
+  // Before Start: when the client gives up, so that a cancelled call can tell why.
+  void set_deadline(std::chrono::system_clock::time_point deadline) { deadline_ = deadline; }
   // Goes to the loop and starts. The call keeps itself alive from here on.
   void Start(ParsedEmbed parsed);
   // Ends without having started.
@@ -48,6 +51,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
   v1::EmbedResponse* const response_;
   std::shared_ptr<EmbedCall> self_;
   std::shared_ptr<RequestRecord> record_;
+  std::chrono::system_clock::time_point deadline_ = std::chrono::system_clock::time_point::max();
   EmbeddingOptions options_;
   // The loop's thread only.
   std::shared_ptr<Generation> generation_;

@@ -71,6 +71,11 @@ grpc::Status ToGrpcStatus(const Error& error) {
                       error.param.substr(0, 128));
 }
 
+grpc::Status CancelledBy(std::chrono::system_clock::time_point deadline) {
+  if (std::chrono::system_clock::now() < deadline) return grpc::Status::CANCELLED;
+  return {grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline of the call has passed"};
+}
+
 void CloseRecord(const Service& service, const grpc::Status& status, RequestRecord* record) {
   record->status = static_cast<int>(status.error_code());
   record->permit.reset();
@@ -113,7 +118,7 @@ void GenerateCall::Start(GenerateRequest request) {
   record_ = request.record;
   auto shared = std::make_shared<GenerateRequest>(std::move(request));
   loop_.Post([self = self_, shared] {
-    if (self->cancelled_) return self->FinishWith(grpc::Status::CANCELLED);
+    if (self->cancelled_) return self->FinishWith(CancelledBy(self->deadline_));
     self->generation_ = self->service_.Generate(self->loop_, std::move(*shared), self);
   });
 }
@@ -167,7 +172,7 @@ void GenerateCall::OnCancel() {
     self->cancelled_ = true;
     if (self->generation_) self->generation_->Cancel();
     self->generation_.reset();
-    self->FinishWith(grpc::Status::CANCELLED);
+    self->FinishWith(CancelledBy(self->deadline_));
   });
 }
 

@@ -5,6 +5,7 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -15,6 +16,9 @@
 namespace slipstream {
 
 grpc::Status ToGrpcStatus(const Error& error);
+
+// What ends a call that gRPC says is cancelled: its client left, or its deadline passed.
+grpc::Status CancelledBy(std::chrono::system_clock::time_point deadline);
 
 // The call of `record` is answered: gives its key's place back and logs it.
 void CloseRecord(const Service& service, const grpc::Status& status, RequestRecord* record);
@@ -29,6 +33,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
  public:
   GenerateCall(Service& service, EventLoop& loop) : service_(service), loop_(loop) {}
 
+  // Before Start: when the client gives up, so that a cancelled call can tell why.
+  void set_deadline(std::chrono::system_clock::time_point deadline) { deadline_ = deadline; }
   // Goes to the loop and starts. The call keeps itself alive from here on.
   void Start(GenerateRequest request);
   // Ends without having started.
@@ -51,6 +57,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   EventLoop& loop_;
   std::shared_ptr<GenerateCall> self_;
   std::shared_ptr<RequestRecord> record_;
+  std::chrono::system_clock::time_point deadline_ = std::chrono::system_clock::time_point::max();
   std::shared_ptr<Generation> generation_;  // the loop's thread only
   bool cancelled_ = false;                  // the loop's thread only
 

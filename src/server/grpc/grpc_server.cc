@@ -12,11 +12,14 @@
 #include <condition_variable>
 #include <exception>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "server/grpc/inference_service.h"
+#include "server/grpc/response_count.h"
 
 namespace slipstream {
 namespace {
@@ -44,6 +47,9 @@ class GrpcServerImpl final : public GrpcServer {
     builder.SetMaxReceiveMessageSize(
         static_cast<int>(std::min<size_t>(config.max_body_bytes, std::numeric_limits<int>::max())));
     builder.RegisterService(inference_.get());
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
+    creators.push_back(MakeResponseCount(service_.metrics()));
+    builder.experimental().SetInterceptorCreators(std::move(creators));
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) {
       return Fail(ErrorCode::kUnavailable,

@@ -174,6 +174,7 @@ class InferenceService final : public v1::Inference::CallbackService {
       GenerateRequest& request = RequestIn(*parsed);
       record->request_id = request.id;
       request.record = std::move(record);
+      call->set_deadline(context->deadline());
       call->Start(std::move(*parsed));
     }
     return call.get();  // it holds itself until OnDone

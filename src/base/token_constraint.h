@@ -1,6 +1,6 @@
 // What the tokens of a sequence must add up to: a grammar, as the engine and the samplers see it.
 // A TokenConstraint is const and shared by any number of sequences and threads; the state of one
-// sequence belongs to the engine thread. Implemented by grammar/, so that the engine knows neither
+// sequence is used by one thread at a time, states of different sequences at once. Implemented by grammar/, so that the engine knows neither
 // text nor grammars. Nothing throws.
 #pragma once
 

@@ -97,7 +97,9 @@ void BatchBuilder::AppendMask(const BatchItem& item, SampleRow* row, ForwardInpu
 }
 
 std::vector<uint32_t> BatchBuilder::LateMasks(const Batch& batch) const {
+  const auto count = std::count_if(batch.items.begin(), batch.items.end(), IsConstrained);
   std::vector<uint32_t> out;
+  out.reserve(static_cast<size_t>(count) * mask_words_);
   for (const BatchItem& item : batch.items) {
     if (!IsConstrained(item)) continue;
     const Sequence& seq = *item.seq;

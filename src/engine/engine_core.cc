@@ -265,6 +265,7 @@ void EngineCore::Apply(const Batch& batch, StepOutput* output) {
       Finish(seq, over ? FinishReason::kStop : FinishReason::kLength);
     }
   }
+  FillMasks();
 }
 
 void EngineCore::FailBatch(const Batch& batch, const Error& error) {
@@ -303,6 +304,7 @@ void EngineCore::Append(Sequence* seq, SampledToken token) {
     if (seq->constraint != nullptr) FollowConstraint(seq, id);
     if (seq->num_in_span == Sequence::kSpanDone) [[likely]]
       return;
+    if (!followed_.empty() && followed_.back().seq == seq) FillMasks();  // does it go on?
     if (seq->status != SequenceStatus::kFinished) TrackSpan(seq, id);
   }
 }
@@ -367,9 +369,11 @@ TokenEvent* EngineCore::NewEvent(Sequence* seq) {
 void EngineCore::Finish(Sequence* seq, FinishReason reason, const Error* error) {
   SequenceGroup* group = seq->group;
   const bool regular = reason == FinishReason::kStop || reason == FinishReason::kLength;
-  const bool with_token = regular && !group->events.empty() && group->events.back().has_token &&
-                          group->events.back().choice == seq->choice;
-  TokenEvent* event = with_token ? &group->events.back() : NewEvent(seq);
+  // Its latest event, if that has a token; behind it may be some of other choices.
+  const auto latest = std::find_if(group->events.rbegin(), group->events.rend(),
+                                   [&](const TokenEvent& e) { return e.choice == seq->choice; });
+  const bool with_token = regular && latest != group->events.rend() && latest->has_token;
+  TokenEvent* event = with_token ? &*latest : NewEvent(seq);
   event->finish = reason;
   if (regular && group->request.pooling != Pooling::kNone) event->embedding = EmbeddingOf(*group);
   if (error != nullptr) event->error = *error;

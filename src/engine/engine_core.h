@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/fork_join.h"
 #include "base/result.h"
 #include "config/engine_config.h"
 #include "engine/batch.h"
@@ -73,6 +74,14 @@ class EngineCore {
     bool masks_follow = false;  // it waits for its masks before it samples
     bool constrained = false;   // it samples for sequences with a constraint
   };
+  // A sequence whose next mask is to be filled.
+  struct Followed {
+    static constexpr int32_t kNoToken = -1;
+    Sequence* seq;
+    int32_t token;  // that its constraint takes first
+    Status status = {};
+    bool over = false;  // nothing may follow
+  };
 
   void CheckCancels();
   void CancelChoices(SequenceGroup* group, uint64_t choices);
@@ -86,7 +95,8 @@ class EngineCore {
   void StartConstraints(SequenceGroup* group);
   void FollowConstraint(Sequence* seq, int32_t token);
   void FollowForced(Sequence* seq);
-  void FillNextMask(Sequence* seq);
+  static void FillMask(Followed* followed);
+  void FillMasks();
   void CollectForMasks();
   void SupplyMasks();
   void Finish(Sequence* seq, FinishReason reason, const Error* error = nullptr);
@@ -112,10 +122,12 @@ class EngineCore {
   StepPacer pacer_;
 
   std::vector<std::unique_ptr<SequenceGroup>> groups_;
-  std::vector<SequenceGroup*> touched_;  // groups with events of this round
-  bool any_done_ = false;                // a group may be ready to be deleted
-  std::deque<InFlight> in_flight_;       // oldest first
-  std::vector<Batch> spare_batches_;     // their vectors are reused
+  std::vector<SequenceGroup*> touched_;     // groups with events of this round
+  std::vector<Followed> followed_;          // empty between rounds
+  std::unique_ptr<ForkJoin> mask_helpers_;  // from the first two masks at once on
+  bool any_done_ = false;                   // a group may be ready to be deleted
+  std::deque<InFlight> in_flight_;          // oldest first
+  std::vector<Batch> spare_batches_;        // their vectors are reused
   uint64_t next_arrival_ = 0;
   uint64_t next_step_ = 0;
   int64_t last_collect_us_ = 0;

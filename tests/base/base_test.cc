@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <thread>
 #include <vector>
 
 #include "base/bounded_queue.h"
+#include "base/fork_join.h"
 #include "base/host_memory.h"
 #include "base/metrics.h"
 #include "base/result.h"
@@ -86,6 +89,29 @@ TEST(Rng, IsUniformAndDependsOnSeedAndIndex) {
   EXPECT_NEAR(sum / 100000, 0.5, 0.005);
   EXPECT_NE(UniformAt(7, 1), UniformAt(8, 1));
   EXPECT_NE(UniformAt(7, 1), UniformAt(7, 2));
+}
+
+TEST(ForkJoin, EveryItemOnceInEveryLoop) {
+  for (const int helpers : {0, 1, 3}) {
+    ForkJoin loop(helpers);
+    for (int round = 0; round < 300; ++round) {
+      const int count = round % 17;
+      std::vector<int> calls(static_cast<size_t>(count));
+      loop.Run(count, [&](int i) { ++calls[static_cast<size_t>(i)]; });
+      EXPECT_EQ(std::count(calls.begin(), calls.end(), 1), count) << helpers << " helpers";
+    }
+  }
+}
+
+TEST(ForkJoin, HelpersTakePart) {
+  ForkJoin loop(1);
+  std::atomic<int> inside{0};
+  // Neither call returns before the other has begun.
+  loop.Run(2, [&](int) {
+    ++inside;
+    while (inside < 2) std::this_thread::yield();
+  });
+  EXPECT_EQ(inside, 2);
 }
 
 TEST(HostMemory, ReadsTheLinesItNeeds) {

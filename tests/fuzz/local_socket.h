@@ -35,9 +35,14 @@ inline int ConnectTo(uint16_t port) {
   const timeval limit{20, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   const bool bound = bind(fd, reinterpret_cast<const sockaddr*>(&from), sizeof from) == 0;
-  const bool connected =
-      bound && connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0;
-  Require(connected, std::string(bound ? "connecting: " : "binding: ") + std::strerror(errno));
+  // Interrupted by libFuzzer's alarm, it goes on by itself, and a second call waits for its end.
+  int connected = -1;
+  while (bound) {
+    connected = connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    if (connected == 0 || (errno != EINTR && errno != EALREADY)) break;
+  }
+  Require(connected == 0 || (bound && errno == EISCONN),
+          std::string(bound ? "connecting: " : "binding: ") + std::strerror(errno));
   return fd;
 }
 

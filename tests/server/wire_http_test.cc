@@ -34,6 +34,13 @@ TEST_F(Wire, HttpHeaderOverTheLimit) {
   config_.max_header_bytes = 2000;
   StartServer();
   EXPECT_EQ(Ask("GET", "/health", "", "x-long: " + std::string(4000, 'a') + "\r\n").status, 431);
+  WireClient client(port());
+  client.Send("GET /health HTTP/1.1\r\nhost: x\r\n");
+  for (int i = 0; i < 15; ++i) {  // lines that are read one by one
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    client.Send("x-line: " + std::string(200, 'a') + "\r\n");
+  }
+  EXPECT_EQ(client.Read().status, 431);
 }
 
 TEST_F(Wire, HttpExpectContinue) {

@@ -173,7 +173,7 @@ IoTask<bool> Connection::ReadRequest() {
   Reading reading;
   reading.parser.header_limit(static_cast<uint32_t>(context_.config.max_header_bytes));
   reading.parser.body_limit(context_.config.max_body_bytes);
-  const auto [ec, n] = co_await http::async_read_header(socket_, in_, reading.parser, kAwait);
+  const beast::error_code ec = co_await ReadHead(reading);
   if (broken_) co_return false;
   if (ec) {
     if (!IsClientsFault(ec)) co_return false;
@@ -191,6 +191,19 @@ IoTask<bool> Connection::ReadRequest() {
   CheckHead(reading);
   if (linger_) co_return true;  // what follows cannot be told apart from a body
   co_return co_await ReadBody(reading);
+}
+
+// The parser's own limit is one of what it has not understood yet: it takes any number of short
+// lines that come one by one.
+IoTask<beast::error_code> Connection::ReadHead(Reading& reading) {
+  size_t taken = 0;
+  while (!reading.parser.is_header_done()) {
+    const auto [ec, n] = co_await http::async_read_some(socket_, in_, reading.parser, kAwait);
+    taken += n;
+    if (ec || broken_) co_return ec;
+    if (taken > context_.config.max_header_bytes) co_return http::error::header_limit;
+  }
+  co_return beast::error_code();
 }
 
 IoTask<bool> Connection::ReadBody(Reading& reading) {

@@ -47,6 +47,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   IoTask<bool> ReadRequest();
   // Drops empty lines before a request line; true when something else is there.
   bool SkipEmptyLines();
+  IoTask<boost::system::error_code> ReadHead(Reading& reading);
   IoTask<bool> ReadBody(Reading& reading);
   // Reads and drops what a refused client still sends, so that it gets to read the answer.
   IoTask<void> Linger();

@@ -22,6 +22,7 @@ namespace slipstream::testing {
 
 struct FakeModel {
   std::function<int32_t(uint64_t seed, int index)> script;
+  std::function<float(int32_t token)> logprob = [](int32_t) { return -0.5f; };
   std::atomic<int> step_us{0};      // length of a step
   std::atomic<int> fail_after{-1};  // steps until one fails; -1: never
   std::atomic<int64_t> num_steps{0};
@@ -131,11 +132,11 @@ class ScriptExecutor final : public Executor {
     const int num_top =
         row.target >= 0 ? slot.params->num_prompt_logprobs : slot.params->num_logprobs;
     if (num_top < 0) return sampled;
-    sampled.logprob = -0.5f;
+    sampled.logprob = model_->logprob(sampled.token);
     sampled.rank = 1;
     for (int i = 0; i < num_top; ++i) {
       sampled.top.push_back({static_cast<int32_t>((sampled.token + i) % info_.vocab_size),
-                             -0.5f - static_cast<float>(i)});
+                             sampled.logprob - static_cast<float>(i)});
     }
     return sampled;
   }

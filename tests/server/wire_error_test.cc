@@ -66,7 +66,7 @@ TEST_F(Wire, W20_WrongTypesNameTheField) {
                                                            {"n", 0},
                                                            {"n", 65},
                                                            {"n", "1"},
-                                                           {"best_of", 3},
+                                                           {"best_of", 65},
                                                            {"max_tokens", -1},
                                                            {"max_tokens", "9"},
                                                            {"stop", 5},

@@ -105,6 +105,44 @@ TEST_F(WireMessages, CallsAreToolUseBlocks) {
   EXPECT_EQ(next.status, 200) << next.body;
 }
 
+TEST_F(WireMessages, TheFormOfTheAnswerIsConstrained) {
+  Say("{\"colour\": \"blue\"}");
+  StartServer();
+  const json schema = {{"type", "object"},
+                       {"properties", {{"colour", {{"const", "red"}}}}},
+                       {"required", {"colour"}},
+                       {"additionalProperties", false}};
+  const json format = {{"type", "json_schema"}, {"schema", schema}};
+  const json asks[] = {{{"output_config", {{"format", format}, {"effort", "low"}}}},
+                       {{"output_format", format}}};
+  for (const json& more : asks) {
+    const WireResponse r = Create(more);
+    ASSERT_EQ(r.status, 200) << r.body;
+    const json answer = json::parse(r.json()["content"][0]["text"].get<std::string>());
+    EXPECT_EQ(answer, json({{"colour", "red"}})) << more;
+  }
+  EXPECT_EQ(Create({{"output_config", {{"format", nullptr}}}}).status, 200);
+  const json wrong[] = {{{"output_config", 5}},
+                        {{"output_config", {{"format", {{"type", "xml"}}}}}},
+                        {{"output_config", {{"format", {{"type", "json_schema"}}}}}},
+                        {{"output_format", {{"type", "json_schema"}, {"schema", 5}}}}};
+  for (const json& more : wrong) {
+    const WireResponse r = Create(more);
+    EXPECT_EQ(r.status, 400) << more;
+    EXPECT_NE(r.error()["message"].get<std::string>().find("output_"), std::string::npos) << r.body;
+  }
+}
+
+TEST_F(WireMessages, StrictToolsConstrainTheirCalls) {
+  template_source_ = kToolTemplate;
+  Say("<tool_call>\n{\"name\": \"wrong\", \"arguments\": {}}\n</tool_call>");
+  StartServer();
+  json tools = {{{"name", "f"}, {"strict", true}, {"input_schema", {{"type", "object"}}}}};
+  EXPECT_EQ(Create({{"tools", tools}}).json()["content"][0]["name"], "f");
+  tools[0].erase("strict");
+  EXPECT_EQ(Create({{"tools", tools}}).json()["content"][0]["name"], "wrong");
+}
+
 TEST_F(WireMessages, StopReasons) {
   Say("one two END three");
   StartServer();

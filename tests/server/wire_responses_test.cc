@@ -110,6 +110,74 @@ TEST_F(WireResponses, CallsAreItemsWithTheirArguments) {
   EXPECT_EQ(next.status, 200) << next.body;
 }
 
+TEST_F(WireResponses, LogprobsOfTheTextWhenTheyAreAskedFor) {
+  template_source_ =
+      "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}{# <tool_call> #}";
+  Say("Well. <tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>");
+  StartServer();
+  json ask = {{"tools", {{{"type", "function"}, {"name", "f"}}}}};
+  EXPECT_EQ(Create(ask).json()["output"][0]["content"][0]["logprobs"], json::array());
+  ask["include"] = {"message.output_text.logprobs"};
+  ask["top_logprobs"] = 2;
+  const json whole = Create(ask).json();
+  EXPECT_EQ(whole["top_logprobs"], 2);
+  const json content = whole["output"][0]["content"][0];
+  std::string text;
+  for (const json& entry : content["logprobs"]) {
+    text += entry["token"];
+    EXPECT_LT(entry["logprob"], 0);
+    EXPECT_EQ(entry["top_logprobs"].size(), 2u);
+  }
+  EXPECT_TRUE(content["text"].get<std::string>().starts_with(text) && text.starts_with("Well."))
+      << content;
+  ask["stream"] = true;
+  json streamed = json::array();
+  for (const json& event : Read(Create(ask).body).list) {
+    if (event["type"] == "response.output_text.done") {
+      EXPECT_EQ(event["logprobs"], content["logprobs"]);
+    }
+    if (event["type"] != "response.output_text.delta") continue;
+    for (const json& entry : event["logprobs"]) streamed.push_back(entry);
+  }
+  EXPECT_EQ(streamed, content["logprobs"]);
+  ask["top_logprobs"] = 21;
+  EXPECT_EQ(Create(ask).error()["param"], "top_logprobs");
+  EXPECT_EQ(Create({{"include", {5}}}).error()["param"], "include");
+}
+
+TEST_F(WireResponses, TruncationDropsTheOldestTurns) {
+  StartServer();
+  const auto message = [](const char* role, size_t size) {
+    return json{{"role", role}, {"content", std::string(size, 'x')}};
+  };
+  const json system = message("system", 5), last = message("user", 100);
+  const json all = {system,
+                    message("user", 200),
+                    message("assistant", 100),
+                    message("user", 100),
+                    message("assistant", 100),
+                    last};
+  const auto tokens = [&](const json& input) {
+    return Create({{"input", input}}).json()["usage"]["input_tokens"];
+  };
+  const WireResponse refused = Create({{"input", all}});
+  EXPECT_EQ(refused.error()["code"], "context_length_exceeded") << refused.body;
+  const json cut = Create({{"input", all}, {"truncation", "auto"}}).json();
+  EXPECT_EQ(cut["truncation"], "auto");
+  EXPECT_EQ(cut["usage"]["input_tokens"], tokens({system, all[3], all[4], last}));
+  // The answer is left the room it may take.
+  const json wide =
+      Create({{"input", all}, {"truncation", "auto"}, {"max_output_tokens", 300}}).json();
+  EXPECT_EQ(wide["usage"]["input_tokens"], tokens({system, last}));
+  // What was said before counts, too.
+  const json next =
+      Create({{"input", {last}}, {"previous_response_id", cut["id"]}, {"truncation", "auto"}})
+          .json();
+  EXPECT_EQ(next["status"], "completed") << next;
+  EXPECT_EQ(Create({{"input", std::string(600, 'x')}, {"truncation", "auto"}}).status, 400);
+  EXPECT_EQ(Create({{"truncation", "sometimes"}}).error()["param"], "truncation");
+}
+
 TEST_F(WireResponses, CutAnswersAreIncomplete) {
   SayForever("a ");
   StartServer();

@@ -321,6 +321,38 @@ TEST_F(Wire, PromptLogprobs) {
             "prompt_logprobs");
 }
 
+TEST_F(Wire, BestOfTellsTheMostLikely) {
+  // Every choice is a letter of its own, three times, and the later ones are the likelier.
+  model_->script = [eos = *tokenizer_->eos_id()](uint64_t seed, int index) {
+    return index < 3 ? static_cast<int32_t>('a' + seed % 26) : eos;
+  };
+  model_->logprob = [](int32_t token) { return -static_cast<float>('z' + 1 - token) / 8; };
+  StartServer();
+  json body = {{"prompt", {"x", "y"}}, {"seed", 3}, {"n", 6}};
+  std::vector<std::vector<std::string>> best(2);
+  const json all = Complete(body).json();
+  for (const json& choice : all["choices"]) {
+    best[choice["index"].get<size_t>() / 6].push_back(choice["text"]);
+  }
+  body["n"] = 2;
+  body["best_of"] = 6;
+  const json told = Complete(body).json();
+  ASSERT_EQ(told["choices"].size(), 4u) << told;
+  for (size_t i = 0; i < 4; ++i) {
+    std::vector<std::string>& texts = best[i / 2];
+    if (i % 2 == 0) std::sort(texts.rbegin(), texts.rend());
+    EXPECT_NE(texts.front(), texts.back()) << "all alike: nothing would be ranked";
+    EXPECT_EQ(told["choices"][i]["text"], texts[i % 2]);
+    EXPECT_EQ(told["choices"][i]["index"], i);
+    EXPECT_TRUE(told["choices"][i]["logprobs"].is_null());
+  }
+  EXPECT_EQ(told["usage"], all["usage"]) << "what was thrown away was computed, too";
+  body["stream"] = true;
+  EXPECT_EQ(Complete(body).error()["param"], "best_of");
+  EXPECT_EQ(Complete({{"prompt", "x"}, {"n", 2}, {"best_of", 1}}).error()["param"], "best_of");
+  EXPECT_EQ(Chat(ChatBody({{"best_of", 2}})).error()["param"], "best_of");
+}
+
 TEST_F(Wire, W41_StreamedLogprobsJoinToTheWhole) {
   Say("a\xC3\xA9z");
   StartServer();

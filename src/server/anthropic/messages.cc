@@ -77,7 +77,8 @@ class MessagesResponder final : public ItemResponder {
   void Open(std::string* out, const Item& item) override {
     Event(out, "content_block_start", {{"index", item.index}, {"content_block", Block(item, "")}});
   }
-  void Delta(std::string* out, const Item& item, std::string_view text) override {
+  void Delta(std::string* out, const Item& item, std::string_view text,
+             const std::string&) override {
     Json delta = {{"type", "input_json_delta"}, {"partial_json", text}};
     if (item.kind == Kind::kContent) delta = {{"type", "text_delta"}, {"text", text}};
     if (item.kind == Kind::kReasoning) delta = {{"type", "thinking_delta"}, {"thinking", text}};

@@ -121,6 +121,7 @@ Status ReadTools(const Json& body, Json* chat) {
     Json function = {{"name", name}};
     if (tool.contains("description")) function["description"] = tool["description"];
     function["parameters"] = tool.value("input_schema", Json::object());
+    if (tool.contains("strict")) function["strict"] = tool["strict"];
     (*chat)["tools"].push_back({{"type", "function"}, {"function", std::move(function)}});
   }
   const Json choice = body.value("tool_choice", Json());
@@ -138,6 +139,31 @@ Status ReadTools(const Json& body, Json* chat) {
   if (choice.value("disable_parallel_tool_use", Json()) == true) {
     (*chat)["parallel_tool_calls"] = false;
   }
+  return {};
+}
+
+// The form of the answer: output_config.format, or output_format as clients first had it.
+Status ReadOutput(FieldReader& reader, Json* chat) {
+  const Json* format = reader.Object("output_format");
+  std::string at = "output_format";
+  const Json* config = reader.Object("output_config");
+  SLIP_RETURN_IF_ERROR(reader.status());
+  if (config != nullptr && config->contains("effort")) {
+    (*chat)["reasoning_effort"] = (*config)["effort"];
+  }
+  if (config != nullptr && !config->value("format", Json()).is_null()) {
+    format = &(*config)["format"];
+    at = "output_config.format";
+  }
+  if (format == nullptr) return {};
+  if (!format->is_object() || format->value("type", Json()) != "json_schema") {
+    return tl::unexpected(Bad(at + ".type", "must be json_schema"));
+  }
+  const Json schema = format->value("schema", Json());
+  if (!schema.is_object()) return tl::unexpected(Bad(at + ".schema", "must be an object"));
+  (*chat)["response_format"] = {
+      {"type", "json_schema"},
+      {"json_schema", {{"name", "output"}, {"schema", schema}, {"strict", true}}}};
   return {};
 }
 
@@ -163,6 +189,7 @@ Result<Json> ChatOfMessages(const Json& body, bool needs_limit) {
   reader.Number("temperature", 0, 1);  // a narrower range than the chat's
   Json chat = Json::object();
   ReadThinking(reader, &chat);
+  SLIP_RETURN_IF_ERROR(ReadOutput(reader, &chat));
   for (const char* name : {"model", "stream", "temperature", "top_p", "top_k", "metadata",
                            "service_tier", "priority", "timeout_seconds"}) {
     if (const Json* value = reader.Any(name)) chat[name] = *value;

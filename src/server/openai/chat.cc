@@ -1,12 +1,14 @@
 // POST /v1/chat/completions.
 #include <limits>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "server/openai/call_grammar.h"
 #include "server/openai/chat_render.h"
 #include "server/openai/chat_request.h"
+#include "server/openai/chat_truncation.h"
 #include "server/openai/json_endpoint.h"
 #include "server/openai/routes.h"
 #include "tokenizer/chat_template.h"
@@ -98,25 +100,46 @@ void ShowMarkers(const Tokenizer& tokenizer, const ChatAnswerOptions& answer,
   }
 }
 
-void AddPrompt(const Service& service, ChatInput input, AnswerStart start, ParsedChat* parsed) {
+// Of the context, for the conversation: the rest is the answer's, as much as it may have or an
+// eighth, and what is put behind the conversation to begin it.
+int64_t RoomForChat(const Service& service, const AnswerStart& start,
+                    const GenerateRequest& request) {
+  constexpr int64_t kPartForAnswer = 8;
+  const int64_t context = service.model().max_model_len;
+  const int64_t answer =
+      request.max_tokens_is_rest_of_context ? context / kPartForAnswer : request.params.max_tokens;
+  const size_t behind = start.opening.size() + start.forms.think_close.size() + 3;
+  return context - answer - static_cast<int64_t>(behind);
+}
+
+// Without `room` the conversation is taken as it is.
+void AddPrompt(const Service& service, ChatInput input, AnswerStart start,
+               std::optional<int64_t> room, ParsedChat* parsed) {
   auto in_reasoning = std::make_shared<bool>(false);
   parsed->answer.starts_in_reasoning = in_reasoning;
-  parsed->request.prompts.emplace_back(
-      [chat_template = service.chat_template(), tokenizer = service.tokenizer(),
-       input = std::move(input), start = std::move(start), in_reasoning]() -> Result<RenderedChat> {
-        SLIP_ASSIGN_OR_RETURN(std::string text, RenderChatInput(chat_template, input));
-        return StartAnswer(std::move(text), start, *tokenizer, in_reasoning.get());
-      });
+  parsed->request.prompts.emplace_back([chat_template = service.chat_template(),
+                                        tokenizer = service.tokenizer(), input = std::move(input),
+                                        start = std::move(start), room,
+                                        in_reasoning]() -> Result<RenderedChat> {
+    SLIP_ASSIGN_OR_RETURN(std::string text,
+                          room ? RenderWithin(chat_template, input, *tokenizer, *room)
+                               : RenderChatInput(chat_template, input));
+    return StartAnswer(std::move(text), start, *tokenizer, in_reasoning.get());
+  });
 }
 
 }  // namespace
 
-Result<ParsedChat> ParseChatBody(const Service& service, const Json& body) {
+Result<ParsedChat> ParseChatBody(const Service& service, const Json& body, bool drop_oldest) {
   ParsedChat parsed;
   FieldReader reader(body, "");
   ReadCommonFields(reader, service.model(), &parsed.request, &parsed.options);
   ReadLengths(reader, &parsed.request);
   ReadLogprobs(reader, &parsed.request, &parsed.options);
+  const auto best_of = reader.Integer("best_of", 1, kMaxChoices);
+  if (best_of && *best_of != parsed.request.num_choices) {
+    reader.Reject("best_of", "is supported only when equal to n: choices of chats are not ranked");
+  }
   const OutputForms& forms = service.output_forms();
   AnswerStart start{.forms = forms,
                     .max_reasoning_tokens = ReadReasoningBudget(reader, forms).value_or(-1)};
@@ -138,7 +161,9 @@ Result<ParsedChat> ParseChatBody(const Service& service, const Json& body) {
   }
   parsed.answer.opening = start.opening;
   ShowMarkers(*service.tokenizer(), parsed.answer, &parsed.request);
-  AddPrompt(service, std::move(input), std::move(start), &parsed);
+  std::optional<int64_t> room;
+  if (drop_oldest) room = RoomForChat(service, start, parsed.request);
+  AddPrompt(service, std::move(input), std::move(start), room, &parsed);
   parsed.options.id = NewId("chatcmpl-");
   return parsed;
 }

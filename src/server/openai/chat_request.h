@@ -17,6 +17,8 @@ struct ParsedChat {
   ChatAnswerOptions answer;
 };
 
-Result<ParsedChat> ParseChatBody(const Service& service, const Json& body);
+// With `drop_oldest` a conversation that is too long for the model loses its oldest turns.
+Result<ParsedChat> ParseChatBody(const Service& service, const Json& body,
+                                 bool drop_oldest = false);
 
 }  // namespace slipstream

@@ -31,34 +31,67 @@ Result<std::string> NameOfFunction(const Json& tool, const std::string& at) {
   return text;
 }
 
+// The member `name` of an object; null for anything else.
+const Json* Member(const Json* object, const std::string& name) {
+  if (object == nullptr || !object->is_object()) return nullptr;
+  const auto found = object->find(name);
+  return found != object->end() ? &*found : nullptr;
+}
+
+bool Contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+Result<std::string> NameOfOffered(const Json& choice, const std::string& at,
+                                  const ToolChoice& offered) {
+  SLIP_ASSIGN_OR_RETURN(std::string name, NameOfFunction(choice, at));
+  if (Contains(offered.names, name)) return name;
+  return InvalidArgument(at + " names a function that is not among the tools: " + Shown(Json(name)),
+                         "tool_choice");
+}
+
+// Some of the tools, to be called by choice or by force.
+Status ReadAllowed(const Json* allowed, ToolChoice* out) {
+  const std::string at = "tool_choice.allowed_tools";
+  const Json* mode = Member(allowed, "mode");
+  const Json* tools = Member(allowed, "tools");
+  if (mode == nullptr || (*mode != "auto" && *mode != "required")) {
+    return InvalidArgument(at + ".mode must be \"auto\" or \"required\"", "tool_choice");
+  }
+  if (tools == nullptr || !tools->is_array() || tools->empty()) {
+    return InvalidArgument(at + ".tools must be an array of functions", "tool_choice");
+  }
+  std::vector<std::string> names;
+  for (size_t i = 0; i < tools->size(); ++i) {
+    SLIP_ASSIGN_OR_RETURN(std::string name,
+                          NameOfOffered((*tools)[i], fmt::format("{}.tools[{}]", at, i), *out));
+    if (!Contains(names, name)) names.push_back(std::move(name));
+  }
+  out->names = std::move(names);
+  out->mode = *mode == "auto" ? Mode::kAuto : Mode::kRequired;
+  return {};
+}
+
 Status ReadChoice(const Json& choice, ToolChoice* out) {
   if (choice == "none" || choice == "auto" || choice == "required") {
     out->mode = choice == "none" ? Mode::kNone : choice == "auto" ? Mode::kAuto : Mode::kRequired;
     return {};
   }
   const auto type = choice.is_object() ? choice.find("type") : choice.end();
+  if (choice.is_object() && type != choice.end() && *type == "allowed_tools") {
+    return ReadAllowed(Member(&choice, "allowed_tools"), out);
+  }
   if (!choice.is_object() || (type != choice.end() && *type != "function")) {
     return InvalidArgument(
-        "tool_choice must be \"none\", \"auto\", \"required\" or "
-        "{\"type\":\"function\",\"function\":{\"name\":...}}, not " +
+        "tool_choice must be \"none\", \"auto\", \"required\", "
+        "{\"type\":\"function\",\"function\":{\"name\":...}} or "
+        "{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":...,\"tools\":[...]}}, not " +
             Shown(choice),
         "tool_choice");
   }
-  SLIP_ASSIGN_OR_RETURN(out->name, NameOfFunction(choice, "tool_choice"));
-  if (std::find(out->names.begin(), out->names.end(), out->name) == out->names.end()) {
-    return InvalidArgument(
-        "tool_choice names a function that is not among the tools: " + Shown(Json(out->name)),
-        "tool_choice");
-  }
+  SLIP_ASSIGN_OR_RETURN(out->name, NameOfOffered(choice, "tool_choice", *out));
   out->mode = Mode::kNamed;
   return {};
-}
-
-// The member `name` of an object; null for anything else.
-const Json* Member(const Json* object, const std::string& name) {
-  if (object == nullptr || !object->is_object()) return nullptr;
-  const auto found = object->find(name);
-  return found != object->end() ? &*found : nullptr;
 }
 
 }  // namespace
@@ -94,7 +127,12 @@ Status ReadTools(FieldReader& reader, ChatInput* input) {
   }
   out.mode = Mode::kAuto;
   if (choice != nullptr) SLIP_RETURN_IF_ERROR(ReadChoice(*choice, &out));
-  if (out.mode != Mode::kNone) input->tools = *tools;
+  if (out.mode == Mode::kNone) return {};
+  input->tools = Json::array();
+  for (const Json& tool : *tools) {
+    const std::string& name = tool["function"]["name"].get_ref<const std::string&>();
+    if (Contains(out.names, name)) input->tools.push_back(tool);
+  }
   return {};
 }
 

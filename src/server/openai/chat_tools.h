@@ -15,7 +15,7 @@ struct ToolChoice {
   enum class Mode { kNone, kAuto, kRequired, kNamed };
   Mode mode = Mode::kNone;
   std::string name;                // of kNamed
-  std::vector<std::string> names;  // of all functions
+  std::vector<std::string> names;  // of the functions that may be called
   bool parallel = true;
 
   // Whether an answer without a call would be wrong.
@@ -28,7 +28,7 @@ struct ToolChoice {
   }
 };
 
-// Fills `tools` and `tool_choice`; with tool_choice "none" the template sees no tools.
+// Fills `tools` and `tool_choice`; the template sees the tools that may be called.
 Status ReadTools(FieldReader& reader, ChatInput* input);
 
 // Whether the schema of `function` says that `parameter` is a string.

@@ -117,14 +117,6 @@ void ReadPromptLogprobs(FieldReader& reader, GenerateRequest* request, ResponseO
   request->return_prompt_ids = true;
 }
 
-void ReadChoices(FieldReader& reader, GenerateRequest* request) {
-  if (auto v = reader.Integer("n", 1, 64)) request->num_choices = static_cast<int>(*v);
-  const auto best_of = reader.Integer("best_of", 1, 64);
-  if (best_of && *best_of != request->num_choices) {
-    reader.Reject("best_of", "is supported only when equal to n");
-  }
-}
-
 }  // namespace
 
 void ReadScheduling(FieldReader& reader, GenerateRequest* request) {
@@ -143,7 +135,7 @@ void ReadCommonFields(FieldReader& reader, const ModelInfo& model, GenerateReque
   options->model = reader.String("model").value_or(model.name);
   options->created = UnixSeconds();
   ReadStreamOptions(reader, options);
-  ReadChoices(reader, request);
+  if (auto v = reader.Integer("n", 1, kMaxChoices)) request->num_choices = static_cast<int>(*v);
   ReadSampling(reader, &request->params);
   ReadLogitBias(reader, &request->params);
   ReadStops(reader, request);

@@ -11,6 +11,8 @@
 
 namespace slipstream {
 
+constexpr int kMaxChoices = 64;  // of a prompt
+
 // How the answer is to be shaped.
 struct ResponseOptions {
   std::string id;

@@ -22,10 +22,15 @@ constexpr int kMaxLogprobs = 20;
 
 class CompletionResponder final : public Responder {
  public:
+  // Of the `num_made` choices of each prompt the best `num_told` are told of.
   CompletionResponder(Service& service, std::shared_ptr<Exchange> exchange, ResponseOptions options,
-                      int num_choices)
-      : Responder(service, std::move(exchange), std::move(options)) {
-    for (int i = 0; i < num_choices; ++i) choices_.emplace_back(*service.tokenizer());
+                      size_t num_prompts, int num_made, int num_told)
+      : Responder(service, std::move(exchange), std::move(options)),
+        num_made_(static_cast<size_t>(num_made)),
+        num_told_(static_cast<size_t>(num_told)) {
+    for (size_t i = 0; i < num_prompts * num_made_; ++i) {
+      choices_.emplace_back(*service.tokenizer());
+    }
     object_ = ObjectHead("text_completion");
     head_ = "data: " + object_;
   }
@@ -38,6 +43,10 @@ class CompletionResponder final : public Responder {
     std::string prompt_ids, prompt_logprobs;  // the fields, once known
     std::vector<int32_t> ids;
     std::string tail;  // of the finished object: finish and stop reasons
+    double logprob_sum = 0;
+    int num_tokens = 0;
+
+    double score() const { return num_tokens > 0 ? logprob_sum / num_tokens : 0; }
   };
 
   void AppendChunks(std::string* out, const ChoiceDelta& delta) override {
@@ -73,6 +82,10 @@ class CompletionResponder final : public Responder {
     if (delta.first) choice.text = delta.prompt_text;
     choice.text += delta.text;
     AddLogprobs(&choice, delta);
+    if (delta.token != nullptr) {
+      choice.logprob_sum += delta.token->logprob;
+      ++choice.num_tokens;
+    }
     if (options_.return_token_ids) {
       if (delta.first) AppendPromptIds(&choice.prompt_ids, delta);
       if (delta.token != nullptr) choice.ids.push_back(delta.token->token);
@@ -88,20 +101,21 @@ class CompletionResponder final : public Responder {
   std::string WholeBody(const GenerationUsage& usage) const override {
     std::string out = object_;
     out += '[';
-    for (size_t i = 0; i < choices_.size(); ++i) {
-      if (i > 0) out += ',';
+    int index = 0;
+    for (const Choice* choice : Told()) {
+      if (index > 0) out += ',';
       out += "{\"index\":";
-      AppendInt(&out, static_cast<long long>(i));
+      AppendInt(&out, index++);
       out += ",\"text\":";
-      AppendJsonString(&out, choices_[i].text);
+      AppendJsonString(&out, choice->text);
       out += ",\"logprobs\":";
-      AppendLogprobs(&out, choices_[i]);
-      out += choices_[i].tail;
-      out += choices_[i].prompt_logprobs;
+      AppendLogprobs(&out, *choice);
+      out += choice->tail;
+      out += choice->prompt_logprobs;
       if (options_.return_token_ids) {
-        out += choices_[i].prompt_ids;
+        out += choice->prompt_ids;
         out += ",\"token_ids\":";
-        AppendIds(&out, choices_[i].ids);
+        AppendIds(&out, choice->ids);
       }
       out += '}';
     }
@@ -109,6 +123,21 @@ class CompletionResponder final : public Responder {
     AppendUsage(&out, usage);
     out += '}';
     return out;
+  }
+
+  // Best is what has the highest log probability per token.
+  std::vector<const Choice*> Told() const {
+    std::vector<const Choice*> told, made;
+    for (size_t first = 0; first < choices_.size(); first += num_made_) {
+      made.clear();
+      for (size_t i = 0; i < num_made_; ++i) made.push_back(&choices_[first + i]);
+      if (num_told_ < num_made_) {
+        std::stable_sort(made.begin(), made.end(),
+                         [](const Choice* a, const Choice* b) { return a->score() > b->score(); });
+      }
+      told.insert(told.end(), made.begin(), made.begin() + static_cast<ptrdiff_t>(num_told_));
+    }
+    return told;
   }
 
   void AddLogprobs(Choice* choice, const ChoiceDelta& delta) const {
@@ -144,11 +173,13 @@ class CompletionResponder final : public Responder {
 
   std::string object_, head_;
   std::vector<Choice> choices_;
+  const size_t num_made_, num_told_;
 };
 
 struct ParsedCompletion {
   GenerateRequest request;
   ResponseOptions options;
+  int num_told = 1;  // of the choices of a prompt
 };
 
 // Tokens that tell models of code what to fill in: begin, prefix, hole, suffix, end.
@@ -181,6 +212,20 @@ void AddSuffix(FieldReader& reader, const Tokenizer& tokenizer, GenerateRequest*
   }
 }
 
+void ReadBestOf(FieldReader& reader, ParsedCompletion* parsed) {
+  GenerateRequest& request = parsed->request;
+  parsed->num_told = request.num_choices;
+  const int made =
+      static_cast<int>(reader.Integer("best_of", 1, kMaxChoices).value_or(request.num_choices));
+  if (made < parsed->num_told) return reader.Reject("best_of", "must not be less than n");
+  if (made == parsed->num_told) return;
+  if (parsed->options.stream) {
+    return reader.Reject("best_of", "cannot be streamed when it is more than n");
+  }
+  request.num_choices = made;
+  request.params.num_logprobs = std::max(request.params.num_logprobs, 0);
+}
+
 Result<ParsedCompletion> ParseCompletion(const Service& service, const Json& body) {
   ParsedCompletion parsed;
   GenerateRequest& request = parsed.request;
@@ -202,6 +247,7 @@ Result<ParsedCompletion> ParseCompletion(const Service& service, const Json& bod
       params.num_prompt_logprobs = std::max(params.num_prompt_logprobs, static_cast<int>(*v));
     }
   }
+  ReadBestOf(reader, &parsed);
   AddSuffix(reader, *service.tokenizer(), &request);
   SLIP_RETURN_IF_ERROR(reader.status());
   SLIP_RETURN_IF_ERROR(CheckModel(service, parsed.options.model));
@@ -218,9 +264,9 @@ void AddCompletionRoutes(Service& service, Router* router) {
       [&service](const Json& body, const Exchange&) { return ParseCompletion(service, body); },
       [&service](const std::shared_ptr<Exchange>& exchange, ParsedCompletion parsed) {
         GenerateRequest& request = parsed.request;
-        const int num_choices = static_cast<int>(request.prompts.size()) * request.num_choices;
         std::make_shared<CompletionResponder>(service, exchange, std::move(parsed.options),
-                                              num_choices)
+                                              request.prompts.size(), request.num_choices,
+                                              parsed.num_told)
             ->Run(std::move(request));
       });
 }

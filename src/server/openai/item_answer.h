@@ -19,17 +19,19 @@ class ItemResponder : public ChatResponder {
     std::string id;       // where the API names items
     std::string call_id;  // of a call, as its name
     std::string name;
-    std::string text;  // or arguments
+    std::string text;      // or arguments
+    std::string logprobs;  // of content, where asked for: the entries of a JSON array
   };
 
   ItemResponder(Service& service, std::shared_ptr<Exchange> exchange, ResponseOptions options,
                 ChatAnswerOptions answer)
       : ChatResponder(service, std::move(exchange), std::move(options), std::move(answer), 1) {}
 
-  // Events of a stream, in this order; Delta any number of times.
+  // Events of a stream, in this order; Delta any number of times. `logprobs` as in Item.
   virtual void Begin(std::string* out) = 0;
   virtual void Open(std::string* out, const Item& item) = 0;
-  virtual void Delta(std::string* out, const Item& item, std::string_view text) = 0;
+  virtual void Delta(std::string* out, const Item& item, std::string_view text,
+                     const std::string& logprobs) = 0;
   virtual void Close(std::string* out, const Item& item) = 0;
   virtual void Complete(std::string* out, const GenerationUsage& usage) = 0;
   virtual std::string_view id_prefix(OutputEvent::Kind kind) const = 0;
@@ -50,6 +52,7 @@ class ItemResponder : public ChatResponder {
   void NewItem(std::string* out, OutputEvent::Kind kind);
 
   std::vector<Item> items_;
+  std::string waiting_logprobs_;  // of tokens whose text has not come out of the parser
   FinishReason finish_ = FinishReason::kNone;
   std::string stop_string_;
   size_t num_calls_ = 0;

@@ -41,7 +41,7 @@ Result<ParsedResponse> Parse(const Service& service, ResponseStore& store, const
     previous = Json::parse(stored->messages, nullptr, false);
   }
   PutMessages(previous, &input);
-  SLIP_ASSIGN_OR_RETURN(parsed.chat, ParseChatBody(service, input.chat));
+  SLIP_ASSIGN_OR_RETURN(parsed.chat, ParseChatBody(service, input.chat, input.drop_oldest));
   input.chat = Json();
   parsed.chat.options.id = NewId("resp_");
   return parsed;

@@ -13,12 +13,16 @@ std::string Dump(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Json Part(Kind kind, const std::string& text) {
+Json Entries(const std::string& logprobs) {
+  return Json::parse("[" + logprobs + "]", nullptr, false);
+}
+
+Json Part(Kind kind, const std::string& text, const std::string& logprobs) {
   if (kind == Kind::kReasoning) return {{"type", "reasoning_text"}, {"text", text}};
   return {{"type", "output_text"},
           {"text", text},
           {"annotations", Json::array()},
-          {"logprobs", Json::array()}};
+          {"logprobs", Entries(logprobs)}};
 }
 
 }  // namespace
@@ -59,7 +63,7 @@ Json ResponsesResponder::ItemJson(const Item& item, bool done) const {
   } else {
     json["role"] = "assistant";
   }
-  json["content"] = done ? Json::array({Part(item.kind, item.text)}) : Json::array();
+  json["content"] = done ? Json::array({Part(item.kind, item.text, item.logprobs)}) : Json::array();
   return json;
 }
 
@@ -124,14 +128,15 @@ void ResponsesResponder::Open(std::string* out, const Item& item) {
         {{"item_id", item.id},
          {"output_index", item.index},
          {"content_index", 0},
-         {"part", Part(item.kind, "")}});
+         {"part", Part(item.kind, "", "")}});
 }
 
-void ResponsesResponder::Delta(std::string* out, const Item& item, std::string_view text) {
+void ResponsesResponder::Delta(std::string* out, const Item& item, std::string_view text,
+                               const std::string& logprobs) {
   Json fields = {{"item_id", item.id}, {"output_index", item.index}};
   if (item.kind != Kind::kCallBegin) fields["content_index"] = 0;
   fields["delta"] = text;
-  if (item.kind == Kind::kContent) fields["logprobs"] = Json::array();
+  if (item.kind == Kind::kContent) fields["logprobs"] = Entries(logprobs);
   Event(out,
         item.kind == Kind::kContent     ? "response.output_text.delta"
         : item.kind == Kind::kReasoning ? "response.reasoning_text.delta"
@@ -148,9 +153,9 @@ void ResponsesResponder::Close(std::string* out, const Item& item) {
   } else {
     fields["content_index"] = 0;
     Json part = fields;
-    part["part"] = Part(item.kind, item.text);
+    part["part"] = Part(item.kind, item.text, item.logprobs);
     fields["text"] = item.text;
-    if (item.kind == Kind::kContent) fields["logprobs"] = Json::array();
+    if (item.kind == Kind::kContent) fields["logprobs"] = Entries(item.logprobs);
     Event(
         out,
         item.kind == Kind::kContent ? "response.output_text.done" : "response.reasoning_text.done",

@@ -20,7 +20,8 @@ class ResponsesResponder final : public ItemResponder {
  private:
   void Begin(std::string* out) override;
   void Open(std::string* out, const Item& item) override;
-  void Delta(std::string* out, const Item& item, std::string_view text) override;
+  void Delta(std::string* out, const Item& item, std::string_view text,
+             const std::string& logprobs) override;
   void Close(std::string* out, const Item& item) override;
   void Complete(std::string* out, const GenerationUsage& usage) override;
   std::string_view id_prefix(OutputEvent::Kind kind) const override;

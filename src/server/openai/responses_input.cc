@@ -129,6 +129,23 @@ Status ReadItems(const Json& input, Json* messages) {
   return {};
 }
 
+// {"type":"function","name":...} as chats have it.
+Json NestedFunction(const Json& flat) {
+  if (!flat.is_object() || flat.value("type", Json()) != "function") return flat;
+  return {{"type", "function"}, {"function", {{"name", flat.value("name", Json())}}}};
+}
+
+Json ChatToolChoice(const Json& choice) {
+  if (!choice.is_object() || choice.value("type", Json()) != "allowed_tools") {
+    return NestedFunction(choice);
+  }
+  Json allowed = {{"mode", choice.value("mode", Json())}, {"tools", choice.value("tools", Json())}};
+  if (allowed["tools"].is_array()) {
+    for (Json& tool : allowed["tools"]) tool = NestedFunction(tool);
+  }
+  return {{"type", "allowed_tools"}, {"allowed_tools", std::move(allowed)}};
+}
+
 Status ReadToolFields(const Json& body, Json* chat) {
   const Json tools = body.value("tools", Json());
   if (!tools.is_null() && !tools.is_array()) {
@@ -147,9 +164,7 @@ Status ReadToolFields(const Json& body, Json* chat) {
     functions.push_back({{"type", "function"}, {"function", std::move(function)}});
   }
   Json choice = body.value("tool_choice", Json());
-  if (choice.is_object() && choice.value("type", Json()) == "function") {
-    choice = {{"type", "function"}, {"function", {{"name", choice.value("name", Json())}}}};
-  }
+  choice = ChatToolChoice(choice);
   if (!functions.empty()) (*chat)["tools"] = std::move(functions);
   const bool idle = tools.empty() && choice == "auto";
   if (!choice.is_null() && !idle) (*chat)["tool_choice"] = std::move(choice);
@@ -177,16 +192,25 @@ Status ReadText(FieldReader& reader, Json* chat, Json* echo) {
 // Fields that are refused unless they ask for what happens anyway.
 Status CheckUnsupported(FieldReader& reader) {
   if (reader.Bool("background").value_or(false)) reader.Reject("background", "is not supported");
-  if (reader.String("truncation").value_or("disabled") != "disabled") {
-    reader.Reject("truncation", "must be \"disabled\"");
-  }
   for (const char* name :
        {"conversation", "prompt", "messages", "n", "best_of", "max_tokens", "max_completion_tokens",
-        "logprobs", "top_logprobs", "prompt_logprobs", "response_format", "add_generation_prompt",
+        "logprobs", "prompt_logprobs", "response_format", "add_generation_prompt",
         "continue_final_message", "return_token_ids"}) {
     if (reader.Any(name) != nullptr) reader.Reject(name, "is not supported by this endpoint");
   }
   return reader.status();
+}
+
+// What else the response is to have; of all that may be named only this is known here.
+void ReadInclude(FieldReader& reader, Json* chat) {
+  bool logprobs = reader.Integer("top_logprobs", 0, 20).value_or(0) > 0;
+  if (const Json* include = reader.Array("include")) {
+    for (const Json& name : *include) {
+      if (!name.is_string()) return reader.Reject("include", "must be an array of strings");
+      logprobs = logprobs || name == "message.output_text.logprobs";
+    }
+  }
+  if (logprobs) (*chat)["logprobs"] = true;
 }
 
 void FillEcho(const Json& body, Json* echo) {
@@ -205,6 +229,7 @@ void FillEcho(const Json& body, Json* echo) {
   put("temperature", 1.0);
   put("tool_choice", "auto");
   put("tools", Json::array());
+  put("top_logprobs", 0);
   put("top_p", 1.0);
   put("truncation", "disabled");
 }
@@ -221,6 +246,11 @@ Result<ResponsesInput> ReadResponsesInput(const Json& body) {
   input.previous = reader.String("previous_response_id");
   input.store = reader.Bool("store").value_or(true);
   const Json* reasoning = reader.Object("reasoning");
+  const std::string truncation = reader.String("truncation").value_or("disabled");
+  input.drop_oldest = truncation == "auto";
+  if (truncation != "auto" && truncation != "disabled") {
+    reader.Reject("truncation", "must be \"auto\" or \"disabled\"");
+  }
   SLIP_RETURN_IF_ERROR(CheckUnsupported(reader));
   SLIP_RETURN_IF_ERROR(ReadItems(*items, &input.conversation));
   if (input.conversation.empty()) return InvalidArgument("input is empty", "input");
@@ -233,6 +263,8 @@ Result<ResponsesInput> ReadResponsesInput(const Json& body) {
   }
   SLIP_RETURN_IF_ERROR(ReadText(reader, &input.chat, &input.echo));
   SLIP_RETURN_IF_ERROR(ReadToolFields(body, &input.chat));
+  ReadInclude(reader, &input.chat);
+  SLIP_RETURN_IF_ERROR(reader.status());
   if (limit) input.chat["max_completion_tokens"] = *limit;
   if (reasoning != nullptr && reasoning->contains("effort")) {
     input.chat["reasoning_effort"] = (*reasoning)["effort"];

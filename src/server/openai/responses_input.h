@@ -15,6 +15,7 @@ struct ResponsesInput {
   Json echo = Json::object();           // fields that the response repeats
   std::optional<std::string> previous;  // previous_response_id
   bool store = true;
+  bool drop_oldest = false;  // truncation: auto
 };
 
 // Everything but the messages of the previous response.

@@ -49,7 +49,7 @@ std::string Describe(const HostMemory& m) {
 }
 
 void LogHostMemory(std::string_view after) {
-  LogInfo("host memory after {}: {}", after, Describe(ReadHostMemory()));
+  LogDebug("host memory after {}: {}", after, Describe(ReadHostMemory()));
 }
 
 }  // namespace slipstream

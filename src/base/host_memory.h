@@ -25,7 +25,7 @@ HostMemory ParseHostMemory(std::string_view status);
 // "612 MiB (own 390, files 180, shared 42; peak 640)"
 std::string Describe(const HostMemory& memory);
 
-// A log line with it, so that a log tells which part of a start takes how much.
+// A debug line with it, so that such a log tells which part of a start takes how much.
 void LogHostMemory(std::string_view after);
 
 }  // namespace slipstream

@@ -89,6 +89,7 @@ class OpByOpModel final : public DecoderModel {
   TensorView LogitsView(int64_t rows) const {
     return {logits_->data(), DType::kF32, {rows, config_.vocab_size}};
   }
+  TensorView LogitsOf(const ModelInput& input, StepRows rows) const;
   void IssueLogits(int64_t begin, TensorView out);
   int64_t q_cols() const { return config_.num_heads * config_.head_dim; }
   int64_t qkv_cols() const {
@@ -294,7 +295,15 @@ void OpByOpModel::IssueOps(const ModelInput& input, std::span<const KvLayerView>
     if (last) KeepLogitRows(input.logit_rows, rows.logits, act, attended);
     FinishLayer(layer, attended, act);
   }
-  IssueLogits(0, LogitsView(std::min<int64_t>(rows.logits, max_logit_rows_)));
+  IssueLogits(0, LogitsOf(input, rows));
+}
+
+// What Forward computes and returns. Steps of single queries always have logits: a backend may
+// replay a recording of another such step, which has the ops of both.
+TensorView OpByOpModel::LogitsOf(const ModelInput& input, StepRows rows) const {
+  const bool single_queries = input.batch.num_tokens == input.batch.num_seqs;
+  if (input.hidden_wanted && !single_queries) return LogitsView(0);
+  return LogitsView(std::min<int64_t>(rows.logits, max_logit_rows_));
 }
 
 // The final hidden states lie where the last layer left them: in `normed_`, or in `residual_` if
@@ -307,7 +316,7 @@ Result<TensorView> OpByOpModel::Forward(const ModelInput& input, std::span<const
   last_hidden_ =
       View(rows.logits == rows.tokens ? normed_ : residual_, rows.logits, config_.hidden_size);
   SLIP_RETURN_IF_ERROR(backend_.IssueStep([&] { IssueOps(input, kv, rows); }));
-  return LogitsView(std::min<int64_t>(rows.logits, max_logit_rows_));
+  return LogitsOf(input, rows);
 }
 
 Result<TensorView> OpByOpModel::Logits(int64_t begin, int64_t count) {

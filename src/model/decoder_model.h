@@ -17,6 +17,8 @@ struct ModelInput {
   std::span<const int32_t> token_ids;   // [num_tokens]; negative: the backend's DeviceSampler's
   AttentionBatch batch;                 // sequences, positions, slots, block tables
   std::span<const int32_t> logit_rows;  // rows of token_ids whose logits are wanted; ascending
+  // Rather their hidden states are: Forward may leave the logits to calls of Logits.
+  bool hidden_wanted = false;
 };
 
 class DecoderModel {
@@ -28,8 +30,8 @@ class DecoderModel {
   // Sizes activations and what the backend needs for a step; once, at start.
   virtual Status Reserve(const StepLimits& limits) = 0;
   // Issues the step and returns the logits of the first min(logit_rows.size(), max_logit_rows)
-  // rows: [rows, vocab_size] f32 in backend memory, valid until the next Forward or Logits. A
-  // backend may round the number of rows up. `kv` has one view per layer.
+  // rows, or of none if hidden_wanted: [rows, vocab_size] f32 in backend memory, valid until the
+  // next Forward or Logits. A backend may round the number of rows up. `kv` has one view per layer.
   virtual Result<TensorView> Forward(const ModelInput& input, std::span<const KvLayerView> kv) = 0;
   // What logits are computed from: the states of logit_rows after the final norm, [rows,
   // hidden_size] in the backend's activation type, valid until the next Forward. A backend may

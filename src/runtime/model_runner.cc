@@ -267,16 +267,22 @@ Status ModelRunner::PoolAll(std::span<const PoolRun> runs, std::vector<PooledSta
   return {};
 }
 
-// `logits` holds the first rows; the rest is computed piece by piece, in order of sample_rows.
+// `logits` holds the first rows; the rest is computed piece by piece, in order of sample_rows. A
+// piece ends with a row that is sampled: behind it may be many whose states alone are wanted.
 Status ModelRunner::SampleAll(std::span<const SampleRow> rows, std::span<const uint32_t> masks,
                               TensorView logits) {
-  const int64_t total = static_cast<int64_t>(logit_rows_.size());
-  int64_t begin = 0, end = std::min<int64_t>(total, logits.dim(0));
+  int64_t begin = 0;
+  int64_t end = std::min<int64_t>(static_cast<int64_t>(logit_rows_.size()), logits.dim(0));
   for (size_t first = 0; first < rows.size();) {
     const int64_t index = row_index_[rows[first].row];
     if (index < begin || index >= end) {
       begin = index;
-      end = std::min<int64_t>(total, index + max_logit_rows_);
+      end = index + 1;
+      for (size_t i = first + 1; i < rows.size(); ++i) {
+        const int64_t at = row_index_[rows[i].row];
+        if (at < begin || at >= begin + max_logit_rows_) break;
+        end = std::max(end, at + 1);
+      }
       SLIP_ASSIGN_OR_RETURN(logits, model_->Logits(begin, end - begin));
     }
     logit_index_.clear();
@@ -309,7 +315,8 @@ Status ModelRunner::Submit(const ForwardInput& input) {
                                   .max_blocks = input.max_blocks,
                                   .positions = input.positions.data(),
                                   .slot_ids = input.slot_ids.data()},
-                        .logit_rows = logit_rows_};
+                        .logit_rows = logit_rows_,
+                        .hidden_wanted = !input.pool_runs.empty()};
   SLIP_ASSIGN_OR_RETURN(const TensorView logits, model_->Forward(step, kv_->layers()));
   std::vector<PooledStates> pooled;
   SLIP_RETURN_IF_ERROR(PoolAll(input.pool_runs, &pooled));

@@ -8,6 +8,8 @@
 #include <cmath>
 
 #include "base/token_constraint.h"
+#include "model/decoder_model.h"
+#include "runtime/kv_cache.h"
 #include "runtime/perplexity.h"
 #include "tests/model/golden_harness.h"
 #include "tests/model/reference_backend.h"
@@ -106,6 +108,68 @@ TEST_F(RunnerTest, TokenOfTheSlotStandsForItsId) {
   ForwardInput unknown = Step(0, 1);
   unknown.token_ids = {-1 - 3};
   EXPECT_FALSE(RunStep(*runner_, unknown));
+}
+
+TEST_F(RunnerTest, PooledStatesDoNotDependOnWhatIsSampled) {
+  const auto pooled = [&](bool samples, int row, int count) {
+    ForwardInput in =
+        Step(0, 48);  // more rows than the 32 that the runner makes logits for at once
+    Load(in, {.temperature = 0});
+    in.pool_runs = {{.row = row, .count = count}};
+    if (samples) in.sample_rows = {{.row = 2, .slot = 1}, {.row = 47, .slot = 1}};
+    auto out = RunStep(*runner_, in);
+    EXPECT_TRUE(out) << (out ? "" : out.error().message);
+    if (!out) return std::vector<double>();
+    EXPECT_EQ(out->tokens.size(), in.sample_rows.size());
+    if (samples) {
+      EXPECT_EQ(out->tokens[0].token, ArgmaxAt(2));
+      EXPECT_EQ(out->tokens[1].token, ArgmaxAt(47));
+    }
+    return out->pooled.at(0).sum;
+  };
+  for (const auto& [row, count] : {std::pair(0, 48), {5, 40}, {47, 1}}) {
+    const std::vector<double> alone = pooled(false, row, count);
+    EXPECT_FALSE(alone.empty());
+    EXPECT_EQ(pooled(true, row, count), alone) << row << " " << count;
+  }
+}
+
+TEST_F(RunnerTest, HiddenStatesNeedNoHead) {
+  const auto backend = MakeReferenceBackend();
+  auto model = BuildModel(*fixture_.checkpoint, *backend);
+  ASSERT_TRUE(model);
+  ASSERT_TRUE((*model)->Reserve(LimitsFor(*backend, 64)));
+  const ModelConfig& config = (*model)->config();
+  auto kv = KvCache::Create({.num_layers = config.num_layers,
+                             .num_blocks = 6,
+                             .num_kv_heads = static_cast<int>(config.num_kv_heads),
+                             .block_size = 16,
+                             .head_dim = static_cast<int>(config.head_dim)},
+                            *backend);
+  ASSERT_TRUE(kv);
+  const auto logit_rows = [&](int num_tokens, bool hidden_wanted) {
+    const ForwardInput in = Step(0, num_tokens);
+    const std::vector<int32_t> wanted = {num_tokens - 1};
+    const auto logits = (*model)->Forward({.token_ids = in.token_ids,
+                                           .batch = {.num_seqs = 1,
+                                                     .num_tokens = num_tokens,
+                                                     .query_start = in.query_start.data(),
+                                                     .kv_len = in.kv_len.data(),
+                                                     .block_tables = in.block_tables.data(),
+                                                     .max_blocks = in.max_blocks,
+                                                     .positions = in.positions.data(),
+                                                     .slot_ids = in.slot_ids.data()},
+                                           .logit_rows = wanted,
+                                           .hidden_wanted = hidden_wanted},
+                                          kv->layers());
+    EXPECT_TRUE(logits) << (logits ? "" : logits.error().message);
+    return logits ? logits->dim(0) : -1;
+  };
+  EXPECT_EQ(logit_rows(9, false), 1);
+  EXPECT_EQ(logit_rows(9, true), 0);
+  EXPECT_EQ((*model)->hidden().dim(0), 1);
+  EXPECT_EQ((*model)->Logits(0, 1)->dim(0), 1);
+  EXPECT_EQ(logit_rows(1, true), 1) << "a step that a device may replay";
 }
 
 TEST_F(RunnerTest, PromptScoresComePieceByPiece) {

@@ -39,6 +39,7 @@ class Schedule {
     config_.max_num_seqs = Pick(1, 12);
     config_.max_batch_tokens = Pick(1, 64);
     config_.mixed_prefill_tokens = Chance(50) ? Pick(1, 20) : 0;
+    if (config_.enable_chunked_prefill && Chance(30)) config_.max_itl_ms = Pick(1, 20);
     config_.max_queued_requests = 1000;
     ExecutorInfo info;
     info.vocab_size = Pick(0, 1) == 0 ? 40 : 2000000;

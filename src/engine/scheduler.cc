@@ -323,14 +323,18 @@ void Scheduler::AddChunk(Prefill* prefill, int32_t num_tokens) {
   tokens_left_ -= num_tokens;
 }
 
-// The oldest prompt gets at least half of the budget, so it cannot starve; the others share the
+// The oldest prompt gets at least half of the budget, so it cannot starve, and all it can use when
+// no other has less to go: computed side by side, prompts would all end late. The others share the
 // rest, shortest first, so that a short prompt does not wait behind a long one.
 void Scheduler::AssignChunked(int32_t budget) {
   if (prefills_.empty()) return;
   std::sort(prefills_.begin(), prefills_.end(),
             [](const Prefill& a, const Prefill& b) { return RunsBefore()(a.seq, b.seq); });
   Prefill* first = &prefills_[0];
-  const int32_t share = prefills_.size() > 1 ? CeilDiv(budget, 2) : budget;
+  const bool shorter = std::any_of(prefills_.begin() + 1, prefills_.end(), [&](const Prefill& p) {
+    return p.seq->remaining() < first->seq->remaining();
+  });
+  const int32_t share = shorter ? CeilDiv(budget, 2) : budget;
   AddChunk(first, std::min(ChunkLimit(*first->seq), share));
   std::stable_sort(prefills_.begin() + 1, prefills_.end(), [](const Prefill& a, const Prefill& b) {
     return a.seq->remaining() < b.seq->remaining();

@@ -86,6 +86,15 @@ TEST_F(SchedulerTest, AShortPromptOvertakesALongOneThatKeepsHalf) {
   EXPECT_EQ(Tokens(Step()), (Want{{short_one, 1}, {long_one, 16}, {second, 15}}));
 }
 
+TEST_F(SchedulerTest, OfEqualPromptsTheOldestEndsFirst) {
+  Make(64);
+  Sequence* first = Add(48);
+  Sequence* second = Add(48);
+  EXPECT_EQ(Tokens(Step()), (Want{{first, 32}}));
+  EXPECT_EQ(Tokens(Step()), (Want{{first, 16}, {second, 16}}));
+  EXPECT_EQ(Tokens(Step()), (Want{{first, 1}, {second, 31}}));
+}
+
 TEST_F(SchedulerTest, TheOldestPromptGetsWhatNobodyElseNeeds) {
   Make(64);
   Sequence* long_one = Add(100);

@@ -11,6 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/schema_check.h"
+#include "grammar/xgrammar_log.h"
+
 namespace slipstream {
 namespace {
 
@@ -172,7 +175,9 @@ class Engine final : public XGrammarEngine {
 
   Result<CompiledConstraint> Compile(const GrammarSource& source) const override {
     try {
+      TakeXGrammarWarning();
       SLIP_ASSIGN_OR_RETURN(xgrammar::CompiledGrammar grammar, CompileText(source));
+      if (source.kind == GrammarKind::kJsonSchema) SLIP_RETURN_IF_ERROR(CheckEnforced(source));
       CompiledConstraint out;
       out.bytes = grammar.MemorySizeBytes();
       out.constraint = std::make_shared<Constraint>(std::move(grammar), vocabulary_);
@@ -210,6 +215,16 @@ class Engine final : public XGrammarEngine {
       return InvalidArgument(source.field + ": " + grammar.error().message, source.field);
     }
     return compiler_.CompileGrammar(*grammar);
+  }
+
+  // An answer that does not fit is worse than none: the client believes that it does.
+  static Status CheckEnforced(const GrammarSource& source) {
+    std::string why = ReasonOf(TakeXGrammarWarning());
+    if (why.empty()) why = NotEnforced(nlohmann::json::parse(source.text, nullptr, false));
+    if (why.empty()) return {};
+    return InvalidArgument(
+        fmt::format("{} asks for what answers cannot be held to: {}", source.field, why),
+        source.field);
   }
 
   mutable xgrammar::GrammarCompiler compiler_;  // holds no state of its own without its cache

@@ -1,9 +1,26 @@
 // What the xgrammar library calls instead of printing; compiled into its archive. Its errors stay
 // the exceptions it catches itself or xgrammar_engine.cc does; its warnings about single requests
-// are no business of the server's log.
+// are no business of the server's log, but of their clients.
+#include "xgrammar_log.h"
+
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "support/logging.h"
+
+namespace slipstream {
+namespace {
+
+thread_local std::string warning;
+// An answer still fits one of the alternatives at least.
+constexpr std::string_view kHarmless = "oneOf with overlapping";
+
+}  // namespace
+
+std::string TakeXGrammarWarning() { return std::exchange(warning, {}); }
+
+}  // namespace slipstream
 
 namespace xgrammar {
 
@@ -11,6 +28,9 @@ namespace xgrammar {
   throw LogFatalError(file, lineno, message);
 }
 
-void LogMessageImpl(const std::string&, int, int, const std::string&) {}
+void LogMessageImpl(const std::string&, int, int level, const std::string& message) {
+  if (level != XGRAMMAR_LOG_LEVEL_WARNING || message.starts_with(slipstream::kHarmless)) return;
+  slipstream::warning = message;
+}
 
 }  // namespace xgrammar

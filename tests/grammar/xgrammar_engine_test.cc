@@ -174,6 +174,42 @@ TEST_F(XGrammarTest, BadSourcesAreToldWithTheReason) {
   EXPECT_NE(WhyNot(GrammarKind::kChoice, "[1]"), "");
 }
 
+TEST_F(XGrammarTest, PartsOfSchemasThatWouldBePassedOverAreRefused) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"not":{"type":"string"}})", "not"},
+      {R"({"if":{"type":"string"},"then":{"type":"null"}})", "if"},
+      {R"({"type":"array","uniqueItems":true})", "uniqueItems"},
+      {R"({"type":"object","properties":{"a":{"type":"array","contains":{}}}})", "contains"},
+      {R"({"type":"number","multipleOf":0.5})", "multipleOf"},
+      {R"({"type":"object","dependentRequired":{"a":["b"]}})", "dependentRequired"},
+      {R"({"type":"object","dependencies":{"a":["b"]}})", "dependencies"},
+      {R"({"type":"string","pattern":"^a+$","minLength":3})", "minLength"},
+      {R"({"allOf":[{"type":"object"},{"type":"object"}]})", "allOf"},
+      {R"({"$ref":"http://example.com/schema"})", "URI"},
+      {R"({"type":"object","properties":{"a":{"type":"string"}},"anyOf":[{"type":"object"}]})",
+       "properties beside anyOf"},
+      {R"({"anyOf":[{"type":"null"}],"oneOf":[{"type":"string"}]})", "oneOf beside anyOf"},
+      {R"({"type":"array","items":{"minLength":3}})", "minLength without a type"},
+      {R"({"$defs":{"x":{"maximum":3}},"type":"object","properties":{"a":{"$ref":"#/$defs/x"}}})",
+       "maximum without a type"},
+  };
+  for (const auto& [schema, what] : cases) {
+    EXPECT_THAT(WhyNot(GrammarKind::kJsonSchema, schema), ::testing::ContainsRegex(what)) << schema;
+  }
+  EXPECT_NE(WhyNot(GrammarKind::kRegex, "("), "");
+  // The warning of one source is not the next one's; and what bounds nothing is no fault.
+  for (const char* schema :
+       {R"({"type":"integer","multipleOf":5})", R"({"type":"string","enum":["a"],"minLength":1})",
+        R"({"type":"object","properties":{"not":{"type":"string"},"uniqueItems":{"const":1}}})",
+        R"({"$ref":"#/$defs/x","description":"d","default":1,"$defs":{"x":{"type":"integer"}}})",
+        R"({"anyOf":[{"type":"integer","minimum":0},{"type":"null"}],"title":"t","x-more":1})",
+        R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", R"({"type":"string","format":"x"})",
+        R"({"default":{"minLength":3},"type":"object"})", R"({"type":"array","uniqueItems":false})",
+        "{}", "true"}) {
+    EXPECT_EQ(WhyNot(GrammarKind::kJsonSchema, schema), "") << schema;
+  }
+}
+
 TEST(XGrammarVocabulary, MayHaveNoEndAtAll) {
   const ByteTokenizer tokenizer(/*with_end=*/false);
   auto engine = MakeXGrammarEngine(tokenizer, tokenizer.vocab_size());

@@ -355,6 +355,21 @@ TEST_F(WireGrammar, WhatCannotBeCompiledIsA400NamingTheField) {
   EXPECT_EQ(Content(json::object()), "Hello world") << "the server goes on";
 }
 
+TEST_F(WireGrammar, W30_KeywordsThatAreNotEnforcedAreRefused) {
+  StartServer();
+  const json schema = {{"type", "array"}, {"items", {{"type", "integer"}}}, {"uniqueItems", true}};
+  const json asks[] = {{{"response_format", Format(schema)}},
+                       {{"guided_json", schema}},
+                       {{"structured_outputs", {{"json", schema}}}}};
+  for (const json& more : asks) {
+    const WireResponse r = Chat(ChatBody(more));
+    EXPECT_EQ(r.status, 400) << more;
+    ExpectErrorShape(r);
+    EXPECT_THAT(r.error()["message"].get<std::string>(), HasSubstr("uniqueItems")) << more;
+    EXPECT_TRUE(r.error()["param"].get<std::string>().starts_with(more.begin().key())) << r.body;
+  }
+}
+
 TEST_F(WireGrammar, ReasoningComesBeforeTheGrammar) {
   template_source_ =
       "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>"

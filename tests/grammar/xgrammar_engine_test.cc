@@ -126,7 +126,9 @@ TEST_F(XGrammarTest, SpecialPaddingAndEmptyTokensAreNeverAllowedAsText) {
   for (int32_t id = 0; id < static_cast<int32_t>(mask.size()) * 32; ++id) {
     const bool text = id < tokenizer_.vocab_size() && !tokenizer_.IsSpecial(id) &&
                       !tokenizer_.TokenBytes(id).empty();
-    if (!text) EXPECT_FALSE(TokenAllowed(mask, id)) << id;
+    if (!text) {
+      EXPECT_FALSE(TokenAllowed(mask, id)) << id;
+    }
   }
   EXPECT_TRUE(TokenAllowed(mask, 'a'));
 }

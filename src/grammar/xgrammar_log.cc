@@ -29,7 +29,9 @@ namespace xgrammar {
 }
 
 void LogMessageImpl(const std::string&, int, int level, const std::string& message) {
-  if (level != XGRAMMAR_LOG_LEVEL_WARNING || message.starts_with(slipstream::kHarmless)) return;
+  if (level != XGRAMMAR_LOG_LEVEL_WARNING ||
+      message.compare(0, slipstream::kHarmless.size(), slipstream::kHarmless) == 0)
+    return;
   slipstream::warning = message;
 }
 

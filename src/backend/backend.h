@@ -106,6 +106,7 @@ struct StepLimits {
 // Sizes of a model that kernels and plans are chosen by.
 struct ModelShape {
   int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;

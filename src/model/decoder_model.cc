@@ -148,6 +148,7 @@ Status OpByOpModel::Plan() {
 
 ModelShape OpByOpModel::Shape() const {
   ModelShape shape{.vocab_size = config_.vocab_size,
+                   .hidden_size = config_.hidden_size,
                    .num_heads = static_cast<int>(config_.num_heads),
                    .num_kv_heads = static_cast<int>(config_.num_kv_heads),
                    .head_dim = static_cast<int>(config_.head_dim),

@@ -47,9 +47,11 @@ int64_t RangeOf(int64_t m) {
   return (m + step - 1) / step * step;
 }
 
-using Key = std::tuple<int64_t, int64_t, int64_t, DType, DType, bool, int64_t, int64_t, int64_t>;
+using Key =
+    std::tuple<int64_t, int64_t, int64_t, DType, DType, bool, bool, int64_t, int64_t, int64_t>;
 Key KeyOf(const MatMulArgs& a, int64_t m) {
-  return {m, a.n, a.k, a.dtype, a.y_dtype, a.bias != nullptr, a.x_stride, a.w_stride, a.y_stride};
+  return {m,          a.n,        a.k,       a.dtype, a.y_dtype, a.bias != nullptr, a.accumulate,
+          a.x_stride, a.w_stride, a.y_stride};
 }
 
 MatMulArgs WithStrides(MatMulArgs a) {
@@ -233,9 +235,9 @@ class CublasLt::Impl {
         return tl::unexpected(StatusError(ErrorCode::kInternal, "bias", a, CUBLAS_STATUS_SUCCESS));
       }
     }
-    const float one = 1.0f, zero = 0.0f;
+    const float one = 1.0f, old = a.accumulate ? 1.0f : 0.0f;
     const cublasStatus_t status =
-        lt_.cublasLtMatmul(handle_, d.product, &one, a.w, d.w, a.x, d.x, &zero, a.y, d.y, a.y, d.y,
+        lt_.cublasLtMatmul(handle_, d.product, &one, a.w, d.w, a.x, d.x, &old, a.y, d.y, a.y, d.y,
                            &algorithm, workspace_, workspace_bytes_, stream);
     if (status == CUBLAS_STATUS_SUCCESS) return {};
     return tl::unexpected(StatusError(ErrorCode::kInternal, "launch", a, status));

@@ -1,6 +1,6 @@
-// cuBLASLt behind one call, y = x W^T (+ bias), for products with many tokens. The library is 542
-// MB and lives with CUDA, not with us: it is loaded at first use (the loader's path, CUDA's lib64,
-// then the Python packages of the interpreters on PATH) and nothing links to it.
+// cuBLASLt behind one call, y = x W^T (+ bias) (+ y), for products with many tokens. The library is
+// 542 MB and lives with CUDA, not with us: it is loaded at first use (the loader's path, CUDA's
+// lib64, then the Python packages of the interpreters on PATH) and nothing links to it.
 //
 // Owner: the rank that made it; the workspace stays the caller's. Thread: one at a time. Calls are
 // asynchronous on `stream` and may be captured, but for Tune. Fails with kUnavailable where the
@@ -29,6 +29,7 @@ struct MatMulArgs {
   int64_t m = 0, n = 0, k = 0;
   DType dtype = DType::kBF16;    // kBF16 or kF16
   DType y_dtype = DType::kBF16;  // `dtype` or kF32
+  bool accumulate = false;       // add to what y holds
   // Elements between rows; 0: rows follow each other.
   int64_t x_stride = 0, w_stride = 0, y_stride = 0;
 };
@@ -42,7 +43,7 @@ class CublasLt {
   ~CublasLt();
 
   // The algorithm is the library's first choice, or Tune's, and is kept per (range of m, n, k,
-  // dtypes, bias, strides). REQUIRES: x, w, y 16-byte aligned.
+  // dtypes, bias, accumulate, strides). REQUIRES: x, w, y 16-byte aligned.
   Status MatMul(const MatMulArgs& args, cudaStream_t stream);
 
   // Times the library's best `candidates` for such products and keeps the fastest. `weights`:

@@ -122,11 +122,18 @@ bool CudaBackend::Fuses(int64_t tokens) const {
 
 void CudaBackend::MatMulAddRmsNorm(const Linear& w, TensorView x, TensorView residual,
                                    const float* weight, float eps, TensorView out) {
+  const auto& linear = static_cast<const CudaLinear&>(w);
+  if (AddsInLibrary() && !Streams(x.dim(0))) {
+    FinishProduct(LibraryProduct(linear, x, residual, true), linear, " + residual",
+                  Bytes(x) + 2 * Bytes(residual));
+    RmsNorm(residual, weight, eps, out);
+    return;
+  }
   if (!Fuses(x.dim(0))) {
     Backend::MatMulAddRmsNorm(w, x, residual, weight, eps, out);
     return;
   }
-  Product(static_cast<const CudaLinear&>(w), x, out,
+  Product(linear, x, out,
           {.kind = kernels::GemmEpilogueKind::kResidualNorm,
            .residual = residual.as<float>(),
            .residual_stride = residual.dim(1),
@@ -164,19 +171,28 @@ void CudaBackend::Product(const CudaLinear& linear, TensorView x, TensorView y,
     epilogue.eps = unscaled_.eps;
   }
   Overwrites(y);
-  const bool stream = x.dim(0) <= kStreamMaxTokens || cublas_ == nullptr;
-  const Status done = stream ? StreamProduct(linear, x, y, epilogue) : LibraryProduct(linear, x, y);
+  FinishProduct(Streams(x.dim(0)) ? StreamProduct(linear, x, y, epilogue)
+                                  : LibraryProduct(linear, x, y, false),
+                linear, epilogue_name, Bytes(x) + Bytes(y));
+}
+
+bool CudaBackend::Streams(int64_t tokens) const {
+  return tokens <= kStreamMaxTokens || cublas_ == nullptr;
+}
+
+void CudaBackend::FinishProduct(const Status& done, const CudaLinear& linear,
+                                const char* epilogue_name, double activation_bytes) {
   if (profiler_.on()) {
-    profiler_.Mark(
-        "product " + std::to_string(linear.stream.n) + "x" + std::to_string(linear.stream.k) +
-            epilogue_name,
-        2.0 * static_cast<double>(linear.stream.n * linear.stream.k) + Bytes(x) + Bytes(y),
-        stream_);
+    profiler_.Mark("product " + std::to_string(linear.stream.n) + "x" +
+                       std::to_string(linear.stream.k) + epilogue_name,
+                   2.0 * static_cast<double>(linear.stream.n * linear.stream.k) + activation_bytes,
+                   stream_);
   }
   if (!done && step_error_) step_error_ = done;
 }
 
-Status CudaBackend::LibraryProduct(const CudaLinear& linear, TensorView x, TensorView y) {
+Status CudaBackend::LibraryProduct(const CudaLinear& linear, TensorView x, TensorView y,
+                                   bool accumulate) {
   return cublas_->MatMul({.x = x.data,
                           .w = linear.memory->as<std::byte>(),
                           .y = y.data,
@@ -185,7 +201,8 @@ Status CudaBackend::LibraryProduct(const CudaLinear& linear, TensorView x, Tenso
                           .n = linear.stream.n,
                           .k = linear.stream.k,
                           .dtype = options_.activation_dtype,
-                          .y_dtype = y.dtype},
+                          .y_dtype = y.dtype,
+                          .accumulate = accumulate},
                          stream_);
 }
 

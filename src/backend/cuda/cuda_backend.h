@@ -95,10 +95,15 @@ class CudaBackend final : public Backend {
   void Activate(TensorView gate_up, ActivationKind kind, TensorView out, bool interleaved);
   Status StreamProduct(const CudaLinear& linear, TensorView x, TensorView y,
                        const kernels::GemmStreamEpilogue& epilogue);
-  Status LibraryProduct(const CudaLinear& linear, TensorView x, TensorView y);
-  Status TuneProducts(int64_t vocab_size);
-  Status TuneShape(const CudaLinear& linear, std::span<const int64_t> sizes, bool is_head, void* x,
-                   void* y);
+  // `accumulate`: y += x W^T.
+  Status LibraryProduct(const CudaLinear& linear, TensorView x, TensorView y, bool accumulate);
+  bool Streams(int64_t tokens) const;  // rather than asking the library
+  // The library adds to the float32 residual itself.
+  bool AddsInLibrary() const { return options_.fused_epilogues && options_.f32_residual; }
+  void FinishProduct(const Status& done, const CudaLinear& linear, const char* epilogue_name,
+                     double activation_bytes);
+  Status TuneProducts(const ModelShape& shape);
+  void TuneShape(const CudaLinear& linear, MatMulArgs args, int64_t max_tokens);
 
   const CudaOptions options_;
   int num_sms_ = 0;

@@ -136,12 +136,13 @@ Status CudaBackend::ReserveStep(const StepLimits& limits, const ModelShape& shap
   }
   SLIP_ASSIGN_OR_RETURN(square_sums_,
                         DeviceBuffer::Make(static_cast<size_t>(sums) * sizeof(float)));
-  SLIP_RETURN_IF_ERROR(TuneProducts(shape.vocab_size));
+  SLIP_RETURN_IF_ERROR(TuneProducts(shape));
   return CudaOk(cudaDeviceSynchronize(), "the GPU");
 }
 
-Status CudaBackend::TuneShape(const CudaLinear& linear, std::span<const int64_t> sizes,
-                              bool is_head, void* x, void* y) {
+void CudaBackend::TuneShape(const CudaLinear& linear, MatMulArgs args, int64_t max_tokens) {
+  constexpr int64_t kSizes[] = {96,  128, 160, 192, 224,  256,  384,
+                                512, 640, 768, 896, 1024, 1536, 2048};
   // Layers in turn: in a step no matrix is found in L2.
   std::vector<const void*> weights;
   for (const CudaLinear* other : linears_) {
@@ -149,26 +150,24 @@ Status CudaBackend::TuneShape(const CudaLinear& linear, std::span<const int64_t>
       weights.push_back(other->memory->data());
     }
   }
+  args.w = weights[0];
+  args.bias = linear.bias ? linear.bias->as<float>() : nullptr;
+  args.n = linear.stream.n;
+  args.k = linear.stream.k;
+  args.dtype = options_.activation_dtype;
+  std::vector<int64_t> sizes(std::begin(kSizes), std::end(kSizes));
+  std::erase_if(sizes, [&](int64_t m) { return m >= max_tokens; });
+  if (!Streams(max_tokens)) sizes.push_back(max_tokens);
   for (const int64_t m : sizes) {
-    if (m > (is_head ? limits_.max_logit_rows : limits_.max_tokens)) continue;
-    const MatMulArgs args{.x = x,
-                          .w = weights[0],
-                          .y = y,
-                          .bias = linear.bias ? linear.bias->as<float>() : nullptr,
-                          .m = m,
-                          .n = linear.stream.n,
-                          .k = linear.stream.k,
-                          .dtype = options_.activation_dtype,
-                          .y_dtype = is_head ? DType::kF32 : options_.activation_dtype};
+    args.m = m;
     const Status tuned = cublas_->Tune(args, weights, stream_);
     if (!tuned) LogWarning("{}", tuned.error().message);
   }
-  return {};
 }
 
-// Lets the library's candidates race for the numbers of tokens that steps often have, so that no
-// request waits for its first choice and that choice is a good one.
-Status CudaBackend::TuneProducts(int64_t vocab_size) {
+// Lets the library's candidates race for the numbers of tokens that steps have, so that no request
+// waits for its first choice and that choice is a good one.
+Status CudaBackend::TuneProducts(const ModelShape& shape) {
   if (cublas_ == nullptr) return {};
   const size_t tokens = static_cast<size_t>(limits_.max_tokens);
   size_t x_bytes = 0, y_bytes = 0;
@@ -176,21 +175,29 @@ Status CudaBackend::TuneProducts(int64_t vocab_size) {
   for (const CudaLinear* linear : linears_) {
     const size_t n = static_cast<size_t>(linear->stream.n),
                  k = static_cast<size_t>(linear->stream.k);
-    const bool is_head = linear->stream.n == vocab_size;
+    const bool is_head = linear->stream.n == shape.vocab_size;
     x_bytes = std::max(x_bytes, 2 * tokens * k);
-    y_bytes = std::max(
-        y_bytes, is_head ? 4 * static_cast<size_t>(limits_.max_logit_rows) * n : 2 * tokens * n);
+    const bool in_f32 = is_head || linear->stream.n == shape.hidden_size;
+    y_bytes =
+        std::max(y_bytes, (in_f32 ? 4 : 2) * n *
+                              (is_head ? static_cast<size_t>(limits_.max_logit_rows) : tokens));
     const bool known = std::any_of(shapes.begin(), shapes.end(), [&](const CudaLinear* other) {
       return other->stream.n == linear->stream.n && other->stream.k == linear->stream.k;
     });
     if (!known) shapes.push_back(linear);
   }
-  const int64_t sizes[] = {96, 128, 160, 192, 224, 256, 512, 1024, limits_.max_tokens};
   SLIP_ASSIGN_OR_RETURN(const auto x, DeviceBuffer::Make(x_bytes));
   SLIP_ASSIGN_OR_RETURN(const auto y, DeviceBuffer::Make(y_bytes));
+  MatMulArgs args{.x = x->data(), .y = y->data()};
   for (const CudaLinear* linear : shapes) {
-    const bool is_head = linear->stream.n == vocab_size;
-    SLIP_RETURN_IF_ERROR(TuneShape(*linear, sizes, is_head, x->data(), y->data()));
+    const bool is_head = linear->stream.n == shape.vocab_size;
+    args.y_dtype = is_head ? DType::kF32 : options_.activation_dtype;
+    args.accumulate = false;
+    TuneShape(*linear, args, is_head ? limits_.max_logit_rows : limits_.max_tokens);
+    if (linear->stream.n != shape.hidden_size || !AddsInLibrary()) continue;
+    args.y_dtype = DType::kF32;
+    args.accumulate = true;
+    TuneShape(*linear, args, limits_.max_tokens);
   }
   return {};
 }

@@ -21,8 +21,9 @@ class CublasLtTest : public testing::Test {
     library_ = std::move(*made);
   }
 
-  // On `stream`; `tune` first if asked.
-  void Check(DType dtype, DType y_dtype, int m, int n, int k, bool bias, bool tune = false) {
+  // `tune`: first. `accumulate`: y (kF32) holds a row of its own n values in every row before.
+  void Check(DType dtype, DType y_dtype, int m, int n, int k, bool bias, bool tune = false,
+             bool accumulate = false) {
     const RandomMatrix w(dtype, n, k, k + 8, n), x(dtype, m, k, k + 16, m);
     const DeviceBytes device_w(w.bits()), device_x(x.bits());
     std::vector<float> biases;
@@ -39,17 +40,29 @@ class CublasLtTest : public testing::Test {
                           .k = k,
                           .dtype = dtype,
                           .y_dtype = y_dtype,
+                          .accumulate = accumulate,
                           .x_stride = x.stride(),
                           .w_stride = w.stride(),
                           .y_stride = got.stride};
     const std::string name = std::string(NameOf(dtype)) + " to " + NameOf(y_dtype) + " m" +
                              std::to_string(m) + " n" + std::to_string(n) + " k" +
-                             std::to_string(k) + (bias ? " bias" : "");
+                             std::to_string(k) + (bias ? " bias" : "") +
+                             (accumulate ? " accumulated" : "");
     if (tune) {
       const Status tuned = library_->Tune(args, {}, nullptr, 4);
       ASSERT_TRUE(tuned) << name << ": " << tuned.error().message;
     }
     SLIP_CUDA_OK(cudaMemset(y.get(), 0xFF, size_t(m + 3) * got.stride * got.element_bytes()));
+    if (accumulate) {
+      biases.resize(n);
+      std::vector<float> before(n);
+      for (int i = 0; i < n; ++i) before[i] = (i % 511 - 255) / 4.0f;
+      for (int t = 0; t < m; ++t) {
+        SLIP_CUDA_OK(cudaMemcpy(y.get<float>() + int64_t{t} * got.stride, before.data(),
+                                before.size() * sizeof(float), cudaMemcpyHostToDevice));
+      }
+      for (int i = 0; i < n; ++i) biases[i] += before[i];
+    }
     const Status done = library_->MatMul(args, nullptr);
     ASSERT_TRUE(done) << name << ": " << done.error().message;
     SLIP_CUDA_OK(cudaDeviceSynchronize());
@@ -68,6 +81,14 @@ TEST_F(CublasLtTest, TokensTypesAndBias) {
       for (int m : {1, 3, 17, 100, 129, 300, 600}) {
         for (bool bias : {false, true}) Check(dtype, y, m, 512, 576, bias);
       }
+    }
+  }
+}
+
+TEST_F(CublasLtTest, AddsToFloats) {
+  for (DType dtype : {DType::kBF16, DType::kF16}) {
+    for (int m : {65, 100, 257, 600}) {
+      for (bool bias : {false, true}) Check(dtype, DType::kF32, m, 512, 576, bias, m == 600, true);
     }
   }
 }

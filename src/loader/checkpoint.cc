@@ -59,7 +59,9 @@ T LoadAt(const void* data, size_t i) {
 
 Result<WeightView> Checkpoint::Matrix(std::string_view name, int64_t rows, int64_t cols) const {
   SLIP_ASSIGN_OR_RETURN(const CheckpointTensor* t, Require(*this, name, {rows, cols}));
-  return WeightView{t->data, t->dtype, rows, cols};
+  WeightView out{.data = t->data, .dtype = t->dtype, .rows = rows, .cols = cols, .file = t->range};
+  out.file.path = t->file.c_str();
+  return out;
 }
 
 Result<std::vector<float>> Checkpoint::Vector(std::string_view name, int64_t n, float add) const {

@@ -27,6 +27,7 @@ struct CheckpointTensor {
   std::vector<int64_t> shape;  // outermost first
   const void* data = nullptr;
   size_t bytes = 0;
+  FileRange range;  // of data, if it is part of a file
   // Not empty: the name of a type that nothing here reads. Then dtype says nothing, data is null
   // and asking for the tensor is an error; a file may hold such if no model needs them.
   std::string foreign_type;

@@ -62,6 +62,7 @@ class GgufFile {
   const std::vector<std::pair<std::string_view, GgufValue>>& metadata() const { return metadata_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   void ReleasePages() const { file_.ReleasePages(); }
+  FileRange RangeOf(const void* data) const { return file_.RangeOf(data); }
 
   // Null when there is no such key.
   const GgufValue* Find(std::string_view key) const;

@@ -16,6 +16,7 @@ Result<std::unique_ptr<GgufCheckpoint>> GgufCheckpoint::Open(const std::string& 
                                    .shape = t.shape,
                                    .data = t.foreign_type.empty() ? t.data : nullptr,
                                    .bytes = t.bytes,
+                                   .range = out->gguf_.RangeOf(t.data),
                                    .foreign_type = t.foreign_type}));
   }
   out->set(path, std::move(config));

@@ -107,6 +107,7 @@ Status HfCheckpoint::AddTensor(const SafetensorsFile& file, const Safetensor& t)
               .shape = t.shape,
               .data = t.foreign_type.empty() ? t.data : nullptr,
               .bytes = t.bytes,
+              .range = file.RangeOf(t.data),
               .foreign_type = t.foreign_type});
 }
 

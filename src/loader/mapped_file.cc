@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 namespace slipstream {
@@ -29,14 +30,15 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   }
   const auto size = static_cast<size_t>(info.st_size);
   void* data = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
-  const int map_errno = errno;
-  close(fd);  // the mapping keeps the file
   if (data == MAP_FAILED) {
+    const int map_errno = errno;
+    close(fd);
     return Fail(ErrorCode::kResourceExhausted,
                 fmt::format("{}: cannot map {} bytes: {}", path, size, std::strerror(map_errno)));
   }
   MappedFile file;
   file.path_ = path;
+  file.fd_ = fd;
   file.data_ = static_cast<const char*>(data);
   file.size_ = size;
   return file;
@@ -44,6 +46,7 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
       data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)) {}
 
@@ -51,6 +54,7 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this != &other) {
     Close();
     path_ = std::move(other.path_);
+    fd_ = std::exchange(other.fd_, -1);
     data_ = std::exchange(other.data_, nullptr);
     size_ = std::exchange(other.size_, 0);
   }
@@ -61,7 +65,15 @@ MappedFile::~MappedFile() { Close(); }
 
 void MappedFile::Close() {
   if (data_ != nullptr) munmap(const_cast<char*>(data_), size_);
+  if (fd_ >= 0) close(fd_);
   data_ = nullptr;
+  fd_ = -1;
+}
+
+FileRange MappedFile::RangeOf(const void* data) const {
+  const auto* at = static_cast<const char*>(data);
+  if (std::less<>()(at, data_) || !std::less<>()(at, data_ + size_)) return {};
+  return {.fd = fd_, .offset = at - data_};
 }
 
 void MappedFile::ReleasePages() const {

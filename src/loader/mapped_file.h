@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/file_range.h"
 #include "base/result.h"
 
 namespace slipstream {
@@ -22,6 +23,8 @@ class MappedFile {
 
   std::string_view bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // Where `data` lies in the file; nowhere if it does not point into bytes(). Without a path.
+  FileRange RangeOf(const void* data) const;
 
   // Lets the pages leave this process's resident memory; reading them again fetches them again.
   void ReleasePages() const;
@@ -30,6 +33,7 @@ class MappedFile {
   void Close();
 
   std::string path_;
+  int fd_ = -1;
   const char* data_ = nullptr;
   size_t size_ = 0;
 };

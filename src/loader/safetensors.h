@@ -36,6 +36,7 @@ class SafetensorsFile {
   const std::string& path() const { return path_; }
   const std::vector<Safetensor>& tensors() const { return tensors_; }
   void ReleasePages() const { file_.ReleasePages(); }
+  FileRange RangeOf(const void* data) const { return file_.RangeOf(data); }
 
  private:
   static Result<SafetensorsFile> ParseHeader(std::string path, std::string_view bytes);

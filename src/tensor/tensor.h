@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "base/file_range.h"
 #include "kernels/api/types.h"
 
 namespace slipstream {
@@ -47,6 +48,7 @@ struct WeightView {
   DType dtype = DType::kF32;
   int64_t rows = 0;
   int64_t cols = 1;
+  FileRange file;  // the same bytes, where they can also be read from; for devices
 
   size_t bytes() const { return BytesOf(dtype, static_cast<size_t>(rows * cols)); }
 };

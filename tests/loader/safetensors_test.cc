@@ -116,6 +116,27 @@ TEST(HfCheckpoint, SingleFile) {
               AllOf(HasSubstr("model.safetensors"), HasSubstr("'w'"), HasSubstr("[2, 3]")));
 }
 
+TEST(HfCheckpoint, WeightsCanBeReadFromTheirFile) {
+  const TempDir dir;
+  dir.Write("config.json", SmallLlamaConfig());
+  const std::string path =
+      dir.Write("model.safetensors",
+                SafetensorsWriter().Floats("v", {3, 4}, 0.25f).Floats("w", {2, 3}, 0.5f).Build());
+  const auto m = OpenCheckpoint(dir.path());
+  ASSERT_TRUE(m) << m.error().message;
+  const WeightView w = (*m)->Matrix("w", 2, 3).value();
+  ASSERT_TRUE(w.file);
+  float values[6] = {};
+  ASSERT_TRUE(ReadAt(w.file, 0, values, sizeof values));
+  EXPECT_THAT(values, Each(0.5f));
+  std::filesystem::resize_file(path, static_cast<size_t>(w.file.offset) + 8);
+  EXPECT_TRUE(ReadAt(w.file, 4, values, 4));
+  const Status cut = ReadAt(w.file, 4, values, sizeof values - 4);
+  ASSERT_FALSE(cut);
+  EXPECT_EQ(cut.error().code, ErrorCode::kDataLoss);
+  EXPECT_THAT(cut.error().message, AllOf(HasSubstr(path), HasSubstr("16 bytes too early")));
+}
+
 TEST(HfCheckpoint, ATypeNothingReadsFailsOnlyWhoeverAsksForIt) {
   const TempDir dir;
   dir.Write("config.json", SmallLlamaConfig());

@@ -37,6 +37,13 @@ kernels::KernelStatus ConvertRows(const WeightView& view, int64_t first, int64_t
   return kernels::KernelStatus::kOk;
 }
 
+// Bytes of a view that need no conversion. Reading a file is quicker than touching its mapping.
+Status CopyPiece(const WeightView& view, size_t skip, std::byte* out, size_t bytes) {
+  if (view.file) return ReadAt(view.file, static_cast<int64_t>(skip), out, bytes);
+  std::memcpy(out, static_cast<const std::byte*>(view.data) + skip, bytes);
+  return {};
+}
+
 }  // namespace
 
 WeightUploader::Lane::~Lane() {
@@ -65,26 +72,30 @@ Status WeightUploader::Upload(const WeightView& view, void* dst, int64_t run) {
                 "weight rows of " + std::to_string(view.cols) + " columns are too long");
   }
   std::atomic<int64_t> next{0};
-  std::atomic<bool> unsupported{false};
-  std::atomic<int> cuda_error{cudaSuccess};
+  std::atomic<bool> failed{false};
+  Status failure;  // of the thread that was first to set `failed`; read when all have ended
+  const auto fail = [&](Status status) {
+    if (!failed.exchange(true)) failure = std::move(status);
+  };
   int device = 0;
   cudaGetDevice(&device);
   const auto work = [&](Lane& lane) {
     cudaSetDevice(device);
     std::vector<float> scratch;
-    while (!unsupported && cuda_error == cudaSuccess) {
+    while (!failed) {
       const int64_t first = next.fetch_add(rows_per_piece);
       if (first >= view.rows) return;
       const int64_t count = std::min(rows_per_piece, view.rows - first);
       const size_t bytes = static_cast<size_t>(count) * out_row;
       if (view.dtype == dtype_) {
-        std::memcpy(lane.staging.as<std::byte>(),
-                    static_cast<const std::byte*>(view.data) + static_cast<size_t>(first) * out_row,
-                    bytes);
+        const size_t skip = static_cast<size_t>(first) * out_row;
+        if (Status got = CopyPiece(view, skip, lane.staging.as<std::byte>(), bytes); !got) {
+          return fail(std::move(got));
+        }
       } else if (ConvertRows(view, first, count, dtype_, scratch, lane.staging.as<uint16_t>()) !=
                  kernels::KernelStatus::kOk) {
-        unsupported = true;
-        return;
+        return fail(Fail(ErrorCode::kUnimplemented,
+                         std::string("weights of type ") + NameOf(view.dtype) + " cannot be read"));
       }
       const size_t width = run > 0 ? static_cast<size_t>(run) * out_row : bytes;
       const size_t at = static_cast<size_t>(first) * out_row * (run > 0 ? 2 : 1);
@@ -92,7 +103,7 @@ Status WeightUploader::Upload(const WeightView& view, void* dst, int64_t run) {
                                             lane.staging.as<std::byte>(), width, width,
                                             bytes / width, cudaMemcpyHostToDevice, lane.stream);
       if (error == cudaSuccess) error = cudaStreamSynchronize(lane.stream);
-      if (error != cudaSuccess) cuda_error = error;
+      if (error != cudaSuccess) return fail(CudaOk(error, "copying weights to the GPU"));
     }
   };
   const int64_t pieces = (view.rows + rows_per_piece - 1) / rows_per_piece;
@@ -101,11 +112,7 @@ Status WeightUploader::Upload(const WeightView& view, void* dst, int64_t run) {
   for (size_t i = 1; i < used; ++i) threads.emplace_back(work, std::ref(*lanes_[i]));
   if (used > 0) work(*lanes_[0]);
   for (std::thread& thread : threads) thread.join();
-  if (unsupported) {
-    return Fail(ErrorCode::kUnimplemented,
-                std::string("weights of type ") + NameOf(view.dtype) + " cannot be read");
-  }
-  return CudaOk(static_cast<cudaError_t>(cuda_error.load()), "copying weights to the GPU");
+  return failure;
 }
 
 }  // namespace slipstream

@@ -35,6 +35,7 @@ class F32Checkpoint final : public Checkpoint {
       t.dtype = DType::kF32;
       t.data = values_.back().data();
       t.bytes = static_cast<size_t>(elems) * sizeof(float);
+      t.range = {};
     }
   }
   const ModelConfig& config() const override { return config_; }

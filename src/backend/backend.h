@@ -251,12 +251,17 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(int num_threads);
 // kAuto: all of it, and early where a step has so few tokens that the launches dominate.
 enum class WeightsAhead : uint8_t { kAuto, kHalf, kFull, kHalfEarly, kFullEarly };
 
+// What decode attention loads of old KV before it waits for its inputs; kL2: the tiles behind the
+// ring too, into L2.
+enum class KvAhead : uint8_t { kNone, kRing, kL2 };
+
 struct CudaOptions {
   int device = 0;
   DType activation_dtype = DType::kBF16;  // or kF16
   bool graphs = true;                     // replay recorded decode steps
   bool dependent_launch = true;           // let a kernel start while the one before it ends
   WeightsAhead weights_ahead = WeightsAhead::kAuto;
+  KvAhead kv_ahead = KvAhead::kL2;
   bool f32_residual = true;  // else in activation_dtype
   // Norms and activations of steps of few tokens inside the products beside them.
   bool fused_epilogues = true;

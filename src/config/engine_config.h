@@ -52,8 +52,11 @@ struct RuntimeConfig {
   // Products of few tokens: ring of weights in half or all of shared memory; early: the kernel
   // after them may start as soon as they have.
   std::string weights_ahead = "auto";  // auto, half, full, half_early, full_early
-  bool f32_residual = true;            // residual stream in float32; off: in dtype, a little faster
-  bool fused_epilogues = true;         // norms and activations inside products of few tokens
+  // What decode attention asks for of the old KV before its inputs are there: nothing, the ring in
+  // shared memory, or the ring and the tiles behind it in L2.
+  std::string kv_ahead = "l2";  // none, ring, l2
+  bool f32_residual = true;     // residual stream in float32; off: in dtype, a little faster
+  bool fused_epilogues = true;  // norms and activations inside products of few tokens
 };
 
 }  // namespace slipstream

@@ -85,6 +85,9 @@ Result<std::unique_ptr<Backend>> MakeBackend(const RuntimeConfig& runtime) {
                           : runtime.weights_ahead == "full_early" ? WeightsAhead::kFullEarly
                           : runtime.weights_ahead == "full"       ? WeightsAhead::kFull
                                                                   : WeightsAhead::kAuto;
+  options.kv_ahead = runtime.kv_ahead == "none"   ? KvAhead::kNone
+                     : runtime.kv_ahead == "ring" ? KvAhead::kRing
+                                                  : KvAhead::kL2;
   options.f32_residual = runtime.f32_residual;
   options.fused_epilogues = runtime.fused_epilogues;
   return MakeCudaBackend(options);

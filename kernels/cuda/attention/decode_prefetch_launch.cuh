@@ -29,7 +29,7 @@ KernelStatus LaunchTraits(DecodeParams params, const DecodeLaunch& launch) {
   const int room = Traits::kMaxAhead - 1;
   params.prefetch_distance = std::min(launch.tuning.prefetch_distance, room);
   const int start = launch.tuning.dependent_launch ? launch.tuning.prefetch_start : 0;
-  params.prefetch_start = std::clamp(start, params.prefetch_distance, room);
+  params.prefetch_start = start < 0 ? start : std::clamp(start, params.prefetch_distance, room);
   LaunchShape shape{dim3(launch.grid), Traits::kThreads, Traits::SharedBytes(params.stages),
                     launch.tuning.dependent_launch};
   return LaunchKernel(kernel, shape, launch.stream, params);

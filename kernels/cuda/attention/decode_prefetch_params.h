@@ -29,7 +29,8 @@ struct DecodeParams {
   int32_t sliding_window;
   int32_t stages;
   int32_t prefetch_distance;
-  int32_t prefetch_start;  // tiles requested behind the ring before the dependency wait
+  int32_t prefetch_start;  // tiles requested behind the ring before the dependency wait; below 0:
+                           // the ring too is filled after it
   float
       score_scale;  // to base-2 exponents: scale * k_scale * log2(e), or without log2(e) if capped
   float softcap;    // 0: none

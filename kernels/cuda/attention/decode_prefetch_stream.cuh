@@ -54,10 +54,11 @@ class TileStream {
   }
 
   // Fills the ring, then requests `prefetch_start` tiles behind it from L2: at least
-  // `prefetch_distance`, which Release() keeps up.
+  // `prefetch_distance`, which Release() keeps up. With a negative start nothing is loaded ahead.
   // Tiles that hold tokens of this step are loaded only after the grid before this one has ended.
   __device__ void Start() {
-    bool waited = false;
+    bool waited = p_.prefetch_start < 0;
+    if (waited) DependencyWait();
     for (int i = 0; i < p_.stages && Valid(); ++i) {
       if (!waited && HoldsNewTokens()) {
         DependencyWait();

@@ -20,7 +20,8 @@ struct DecodeTuning {
   // L2 prefetch: tiles requested behind the ring of each warp; 0: none (the control).
   int prefetch_distance = 0;
   // L2 prefetch across the dependency: tiles that each warp requests behind its ring once, before
-  // it waits for the previous kernel. Used with dependent_launch only.
+  // it waits for the previous kernel; below 0: nothing is loaded before it (the control). Used with
+  // dependent_launch only.
   int prefetch_start = 1;
   // The plan gives a CTA at least this many tiles before it uses another CTA.
   int min_tiles_per_cta = 4;

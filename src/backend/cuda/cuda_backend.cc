@@ -315,6 +315,8 @@ void CudaBackend::Attention(TensorView qkv, const KvLayerView& kv, const Attenti
     p.num_seqs = inputs_->num_decode();
     kernels::DecodeTuning tuning;
     tuning.dependent_launch = options_.dependent_launch;
+    if (options_.kv_ahead == KvAhead::kNone) tuning.prefetch_start = -1;
+    if (options_.kv_ahead == KvAhead::kRing) tuning.prefetch_start = 0;
     Check(kernels::DecodePrefetchSm90(p, plan.decode, inputs_->plan_data(plan.decode_at),
                                       attention_scratch_->data(), tuning, stream_),
           "decode attention", kv_bytes);

@@ -207,7 +207,7 @@ TEST(DecodePrefetch, RingAndPrefetchDistanceChangeNothing) {
 
 // Tiles asked into L2 before the wait for the previous kernel, more and fewer than a share has.
 TEST(DecodePrefetch, PrefetchBeforeTheDependencyChangesNothing) {
-  for (int start : {0, 1, 2, 31}) {
+  for (int start : {-1, 0, 1, 2, 31}) {
     for (int stages : {1, 0}) {
       AttentionSpec s = Spec("start " + std::to_string(start) + " stages " + std::to_string(stages),
                              {9000, 16, 1, 4000, 333, 0, 48});

@@ -150,6 +150,8 @@ class Backend {
   virtual bool dedicated_memory() const { return false; }
   // Steps that may be issued before the first one's results are read.
   virtual int max_steps_in_flight() const { return 1; }
+  // Products of many tokens take as long as those of the next multiple of it.
+  virtual int token_tile() const { return 1; }
   // Tokens that sampling left on the device; null: logits are sampled by the host. A step's token
   // id -1 - slot is resolved by the backend if and only if there is one. Owned by the backend.
   virtual Result<DeviceSampler*> MakeDeviceSampler(int num_slots, int64_t vocab_size) {

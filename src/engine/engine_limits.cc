@@ -46,6 +46,7 @@ SchedulerLimits LimitsOf(const EngineConfig& config, const ExecutorInfo& effecti
   limits.max_num_seqs = effective.max_num_seqs;
   limits.max_batch_tokens = effective.max_batch_tokens;
   limits.mixed_prefill_tokens = config.mixed_prefill_tokens;
+  limits.token_tile = effective.token_tile;
   limits.max_score_rows = MaxScoreRows(effective.vocab_size);
   limits.chunked_prefill = config.enable_chunked_prefill;
   limits.prefix_caching = config.enable_prefix_caching;

@@ -65,7 +65,8 @@ void Scheduler::Schedule(Batch* batch, int32_t max_prefill_tokens) {
   int32_t budget = limits_.max_batch_tokens - (limits_.chunked_prefill ? num_decodes : 0);
   CollectPrefills();
   if (limits_.chunked_prefill && num_decodes > 0) {
-    budget = std::min({budget, max_prefill_tokens, MixedLimit()});
+    const int32_t most = std::min(budget, max_prefill_tokens);
+    budget = WholeTiles(std::min(most, MixedLimit()), most, num_decodes);
   }
   counts_.prefill_limit = budget;
   AdmitWaiting(budget);
@@ -139,6 +140,16 @@ int32_t Scheduler::MixedLimit() const {
     if (outstanding >= enough) break;
   }
   return std::max(limits_.mixed_prefill_tokens, static_cast<int32_t>(outstanding / kMixedSteps));
+}
+
+// The nearest number of prompt tokens, at most `most`, that fills tiles together with the decodes.
+// What is below a tile was asked for by a small limit and stays.
+int32_t Scheduler::WholeTiles(int32_t tokens, int32_t most, int32_t num_decodes) const {
+  const int32_t tile = limits_.token_tile;
+  if (tokens < tile) return tokens;
+  int32_t total = (tokens + num_decodes + tile / 2) / tile * tile;
+  if (total - num_decodes > most) total -= tile;
+  return total - num_decodes;
 }
 
 void Scheduler::AdmitWaiting(int32_t budget) {

@@ -28,6 +28,7 @@ struct SchedulerLimits {
   int max_batch_tokens = 2048;
   // Prompt tokens of a step that also decodes while few wait; 0: what max_batch_tokens leaves.
   int mixed_prefill_tokens = 0;
+  int token_tile = 1;        // mixed steps get as many prompt tokens as fill whole tiles
   int max_score_rows = 128;  // logit rows of prompt scoring in one step, >= 1
   bool chunked_prefill = true;
   bool prefix_caching = true;
@@ -83,6 +84,7 @@ class Scheduler {
   void Preempt(Sequence* seq);
   void CollectPrefills();
   int32_t MixedLimit() const;
+  int32_t WholeTiles(int32_t tokens, int32_t most, int32_t num_decodes) const;
   void AdmitWaiting(int32_t budget);
   bool TryAdmit(Sequence* seq);
   void MatchPrefix(Sequence* seq);

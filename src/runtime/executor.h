@@ -18,6 +18,7 @@ struct ExecutorInfo {
   int block_size_tokens = 16;
   int max_num_seqs = 0;  // sampler slots
   int max_batch_tokens = 0;
+  int token_tile = 1;  // steps of many tokens cost what the next multiple of it costs
   std::vector<int32_t> eos_token_ids;
 };
 

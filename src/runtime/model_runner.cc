@@ -108,6 +108,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(const Checkpoint& check
                 .block_size_tokens = engine.block_size_tokens,
                 .max_num_seqs = engine.max_num_seqs,
                 .max_batch_tokens = engine.max_batch_tokens,
+                .token_tile = out->backend_->token_tile(),
                 .eos_token_ids = config.eos_token_ids};
   out->token_ids_.reserve(engine.max_batch_tokens);
   out->logit_rows_.reserve(engine.max_batch_tokens);

@@ -144,7 +144,7 @@ void Visit(A& a, StepOutput& s) {
 template <typename A>
 void Visit(A& a, ExecutorInfo& i) {
   a(i.vocab_size), a(i.hidden_size), a(i.max_model_len), a(i.num_blocks), a(i.block_size_tokens);
-  a(i.max_num_seqs), a(i.max_batch_tokens);
+  a(i.max_num_seqs), a(i.max_batch_tokens), a(i.token_tile);
   a.Vector(i.eos_token_ids);
 }
 

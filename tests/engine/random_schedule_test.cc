@@ -48,6 +48,7 @@ class Schedule {
     info.max_model_len = Pick(20, 120);
     info.max_num_seqs = Pick(1, 16);
     info.max_batch_tokens = 64;
+    if (Chance(50)) info.token_tile = 1 << Pick(1, 4);
     info.eos_token_ids = {3, 7};
     if (faults) {
       for (int i = Pick(0, 4); i > 0; --i) device_->failing_submits.insert(Pick(0, 60));

@@ -137,6 +137,37 @@ TEST_F(SchedulerTest, MorePromptTokensThanAStepHoldsAreNoBound) {
   EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {b, 31}}));
 }
 
+TEST_F(SchedulerTest, StepsThatDecodeFillWholeTiles) {
+  limits_.mixed_prefill_tokens = 10;
+  limits_.token_tile = 8;
+  Make(64);
+  Sequence* a = Add(4);
+  Step();
+  Sequence* b = Add(60);
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {b, 7}}));  // 11 tokens are nearer to 8 than to 16
+  Sequence* c = Add(2);
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {b, 5}, {c, 2}}));
+  EXPECT_EQ(Tokens(Step()), (Want{{a, 1}, {c, 1}, {b, 14}}));  // and 12 as near to 16
+}
+
+TEST_F(SchedulerTest, WholeTilesKeepToTheBounds) {
+  limits_.mixed_prefill_tokens = 20;
+  limits_.token_tile = 8;
+  Make(64);
+  Sequence* a = Add(4);
+  Step();
+  Sequence* b = Add(100);
+  const auto prompt_tokens = [&](int32_t most) {
+    scheduler_->Schedule(&batch_, most);
+    EXPECT_EQ(batch_.items[0].seq, a);
+    EXPECT_EQ(batch_.items[1].seq, b);
+    const int num_tokens = batch_.items[1].num_tokens;
+    return num_tokens;
+  };
+  EXPECT_EQ(prompt_tokens(22), 15);  // 23 would fill three tiles
+  EXPECT_EQ(prompt_tokens(5), 5);    // less than a tile is what somebody asked for
+}
+
 TEST_F(SchedulerTest, ManyShortPromptsFillOneStep) {
   limits_.max_num_seqs = 32;
   Make(64);

@@ -35,6 +35,7 @@ class CudaBackend final : public Backend {
   DType default_kv_dtype() const override { return options_.activation_dtype; }
   bool dedicated_memory() const override { return true; }
   int max_steps_in_flight() const override { return 2; }
+  int token_tile() const override { return 128; }  // rows of a tile of cuBLASLt's Hopper kernels
   Result<DeviceSampler*> MakeDeviceSampler(int num_slots, int64_t vocab_size) override;
 
   Result<std::unique_ptr<Buffer>> Allocate(size_t bytes) override;

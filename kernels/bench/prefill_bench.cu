@@ -1,8 +1,10 @@
 // Speed of prefill attention: causal prompts of 1K to 32K tokens, chunks over a prefix, windows.
-// usage: prefill_bench [CSV]   prints a table; appends the rows to CSV if given. Seconds in all.
+// usage: prefill_bench [CSV [COMMIT [DATE]]]   prints a table; appends the rows to CSV if given.
+// Seconds in all. scripts/bench/peers_prefill.py takes its cases from kCases below.
 // FLOPs are those of the visible (query, key) pairs: 4 * head_dim * heads each.
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -116,7 +118,12 @@ double VisiblePairs(const Case& c) {
   return pairs * c.batch;
 }
 
-void Run(const Case& c, int sms, std::FILE* csv) {
+struct Sink {
+  std::FILE* csv = nullptr;
+  std::string card, date, commit;
+};
+
+void Run(const Case& c, int sms, const Sink& sink) {
   const Problem problem(c, sms);
   const PagedAttentionParams p = problem.Params(c);
   const int calls = 2;
@@ -139,8 +146,9 @@ void Run(const Case& c, int sms, std::FILE* csv) {
               c.name, c.batch, c.query_len, c.prefix, c.head_dim, c.heads, c.kv_heads,
               time.median_us, tflops, best);
   std::fflush(stdout);
-  if (csv) {
-    std::fprintf(csv, "%s,%s,%d,%d,%d,%d,%d,%d,%d,%g,%.2f,%.2f,%.1f\n", c.name, NameOf(c.dtype),
+  if (sink.csv) {
+    std::fprintf(sink.csv, "%s,%s,%s,%s,%s,%d,%d,%d,%d,%d,%d,%d,%g,%.2f,%.2f,%.1f,slipstream\n",
+                 sink.card.c_str(), sink.date.c_str(), sink.commit.c_str(), c.name, NameOf(c.dtype),
                  c.batch, c.query_len, c.prefix, c.head_dim, c.heads, c.kv_heads, c.window,
                  c.softcap, time.median_us, time.best_us, tflops);
   }
@@ -157,12 +165,12 @@ const Case kCases[] = {
     {"chunk 2K over 8K", 1, 2048, 8192},
     {"chunk 512 over 8K", 4, 512, 8192},
     {"chunk 64 over 4K", 16, 64, 4096},
-    {"causal 16K, MHA", 1, 16384, 0, 128, 32, 32},
-    {"causal 8K, window 1K", 2, 8192, 0, 128, 32, 8, 1024},
-    {"causal 16K, softcap", 1, 16384, 0, 128, 32, 8, 0, 50.0f},
-    {"causal 16K, d64", 1, 16384, 0, 64, 32, 8},
-    {"causal 16K, d96", 1, 16384, 0, 96, 32, 32},
-    {"causal 16K, d256", 1, 16384, 0, 256, 16, 8},
+    {"causal 16K MHA", 1, 16384, 0, 128, 32, 32},
+    {"causal 8K window 1K", 2, 8192, 0, 128, 32, 8, 1024},
+    {"causal 16K softcap", 1, 16384, 0, 128, 32, 8, 0, 50.0f},
+    {"causal 16K d64", 1, 16384, 0, 64, 32, 8},
+    {"causal 16K d96", 1, 16384, 0, 96, 32, 32},
+    {"causal 16K d256", 1, 16384, 0, 256, 16, 8},
 };
 
 int Main(int argc, char** argv) {
@@ -170,18 +178,27 @@ int Main(int argc, char** argv) {
   SLIP_CUDA(cudaGetDeviceProperties(&prop, 0));
   std::printf("%s, %d SMs; query tokens = batch x chunk, + prefix\n", prop.name,
               prop.multiProcessorCount);
-  std::FILE* csv = argc > 1 ? std::fopen(argv[1], "a") : nullptr;
-  if (argc > 1 && !csv) {
-    std::fprintf(stderr, "cannot write %s\n", argv[1]);
-    return 1;
+  Sink sink;
+  if (argc > 1) {
+    sink.csv = std::fopen(argv[1], "a");
+    if (!sink.csv) {
+      std::fprintf(stderr, "cannot write %s\n", argv[1]);
+      return 1;
+    }
+    if (std::ftell(sink.csv) == 0) {
+      std::fprintf(sink.csv,
+                   "card,date,commit,case,dtype,batch,query_len,prefix,head_dim,heads,kv_heads,"
+                   "window,softcap,us,best_us,tflops,impl\n");
+    }
   }
-  if (csv && std::ftell(csv) == 0) {
-    std::fprintf(csv,
-                 "case,dtype,batch,query_len,prefix,head_dim,heads,kv_heads,window,softcap,us,"
-                 "best_us,tflops\n");
-  }
-  for (const Case& c : kCases) Run(c, prop.multiProcessorCount, csv);
-  if (csv) std::fclose(csv);
+  char today[16];
+  const std::time_t now = std::time(nullptr);
+  std::strftime(today, sizeof(today), "%F", std::gmtime(&now));
+  sink.card = prop.name;
+  sink.commit = argc > 2 ? argv[2] : "";
+  sink.date = argc > 3 ? argv[3] : today;
+  for (const Case& c : kCases) Run(c, prop.multiProcessorCount, sink);
+  if (sink.csv) std::fclose(sink.csv);
   return 0;
 }
 

@@ -168,7 +168,7 @@ void CudaBackend::TuneShape(const CudaLinear& linear, MatMulArgs args, int64_t m
 // Lets the library's candidates race for the numbers of tokens that steps have, so that no request
 // waits for its first choice and that choice is a good one.
 Status CudaBackend::TuneProducts(const ModelShape& shape) {
-  if (cublas_ == nullptr) return {};
+  if (cublas_ == nullptr || linears_.empty()) return {};
   const size_t tokens = static_cast<size_t>(limits_.max_tokens);
   size_t x_bytes = 0, y_bytes = 0;
   std::vector<const CudaLinear*> shapes;
@@ -188,6 +188,15 @@ Status CudaBackend::TuneProducts(const ModelShape& shape) {
   }
   SLIP_ASSIGN_OR_RETURN(const auto x, DeviceBuffer::Make(x_bytes));
   SLIP_ASSIGN_OR_RETURN(const auto y, DeviceBuffer::Make(y_bytes));
+  // Zeros would cost less power than tokens do, and the card would run faster than it will.
+  for (size_t at = 0; at < x_bytes;) {
+    const size_t bytes = std::min(x_bytes - at, shapes.back()->memory->bytes());
+    SLIP_RETURN_IF_ERROR(
+        CudaOk(cudaMemcpyAsync(x->as<std::byte>() + at, shapes.back()->memory->data(), bytes,
+                               cudaMemcpyDeviceToDevice, stream_),
+               "tokens to tune with"));
+    at += bytes;
+  }
   MatMulArgs args{.x = x->data(), .y = y->data()};
   for (const CudaLinear* linear : shapes) {
     const bool is_head = linear->stream.n == shape.vocab_size;

@@ -20,33 +20,60 @@
 
 namespace slipstream::testing {
 
+// What a model says. A test may change it while the engine reads it: of a request whose answer is
+// over, the engine may still be at work.
+class Script {
+ public:
+  using Function = std::function<int32_t(uint64_t seed, int index)>;
+
+  Script& operator=(Function function) {
+    auto shared = std::make_shared<const Function>(std::move(function));
+    std::lock_guard lock(mutex_);
+    function_.swap(shared);
+    return *this;
+  }
+  int32_t operator()(uint64_t seed, int index) const {
+    std::unique_lock lock(mutex_);
+    const std::shared_ptr<const Function> function = function_;
+    lock.unlock();
+    return (*function)(seed, index);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Function> function_;
+};
+
 struct FakeModel {
-  std::function<int32_t(uint64_t seed, int index)> script;
+  Script script;
   std::function<float(int32_t token)> logprob = [](int32_t) { return -0.5f; };
   std::atomic<int> step_us{0};      // length of a step
   std::atomic<int> fail_after{-1};  // steps until one fails; -1: never
   std::atomic<int64_t> num_steps{0};
   std::atomic<bool> lost{false};  // the device is gone: every step fails and no other will do
 
-  void Hold() {
-    std::lock_guard lock(mutex);
-    held = true;
-  }
-  void Release() {
-    {
-      std::lock_guard lock(mutex);
-      held = false;
-    }
-    changed.notify_all();
-  }
+  void Hold() { HoldAfter(0); }
+  // Lets so many steps end and no other: an answer stays in its middle until the test has looked,
+  // however long that takes.
+  void HoldAfter(int steps) { LetEnd(steps); }
+  void Release() { LetEnd(-1); }
   void WaitWhileHeld() {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [&] { return !held; });
+    changed.wait(lock, [&] { return steps_left != 0; });
+    if (steps_left > 0) --steps_left;
+  }
+
+  void LetEnd(int steps) {
+    {
+      std::lock_guard lock(mutex);
+      steps_left = steps;
+    }
+    changed.notify_all();
   }
 
   std::mutex mutex;
   std::condition_variable changed;
-  bool held = false;
+  int steps_left = -1;  // -1: any number
 };
 
 // The hidden state of a token, whatever comes before it.

@@ -78,9 +78,9 @@ class WireTools : public Wire {
     return body;
   }
   void Start(const std::string& markers, const std::string& says) {
+    StopServer();
     template_source_ = TemplateWith(markers);
     Say(says);
-    StopServer();
     StartServer();
   }
   json Choice(const json& body) {

@@ -3,7 +3,8 @@
 # load, each with every kind of request, leaving clients and wrong bodies (tests/soak/). Usage:
 #   gpu_serve_check.sh SLIPSTREAM MODEL [REPORT [SECONDS]]
 # SLIPSTREAM: the binary of a CUDA build. MODEL: a .gguf file or folder with a tokenizer. REPORT gets
-# the soak's report. For a trial without a GPU: DEVICE=cpu SANITIZER=env.
+# the soak's report. For a trial without a GPU: DEVICE=cpu SANITIZER=env. STEPS: "sanitizer load", or
+# one of them; PORT: 8125; COMMIT: for the report.
 set -euo pipefail
 slipstream=${1:?usage: gpu_serve_check.sh SLIPSTREAM MODEL [REPORT [SECONDS]]}
 model=${2:?usage: gpu_serve_check.sh SLIPSTREAM MODEL [REPORT [SECONDS]]}
@@ -12,7 +13,8 @@ seconds=${4:-600}
 device=${DEVICE:-cuda}
 read -ra sanitizer <<<"${SANITIZER:-compute-sanitizer --tool memcheck --error-exitcode 1}"
 root=$(cd "$(dirname "$0")/.." && pwd)
-url=http://127.0.0.1:8125
+url=http://127.0.0.1:${PORT:-8125}
+steps=" ${STEPS:-sanitizer load} "
 log=$(mktemp)
 pid=
 trap '[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null; rm -f "$log"' EXIT
@@ -43,14 +45,22 @@ stop() { # the server must end well
   return "$status"
 }
 
-soak() { python3 "$root/tests/soak/soak.py" --url "$url" "$@"; }
+card=
+[ "$device" = cpu ] || card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
+soak() {
+  python3 "$root/tests/soak/soak.py" --url "$url" --commit "${COMMIT:-unknown}" --card "$card" "$@"
+}
 
-echo "== serving under ${sanitizer[*]}"
-start "${sanitizer[@]}" "$slipstream"
-soak --seconds 45 --clients 8
-stop
-echo "== $seconds s of mixed load"
-start "$slipstream"
-soak --seconds "$seconds" --clients 64 --pid "$pid" --report "$report"
-stop
+if [[ $steps == *" sanitizer "* ]]; then
+  echo "== serving under ${sanitizer[*]}"
+  start "${sanitizer[@]}" "$slipstream"
+  soak --seconds 45 --clients 8
+  stop
+fi
+if [[ $steps == *" load "* ]]; then
+  echo "== $seconds s of mixed load"
+  start "$slipstream"
+  soak --seconds "$seconds" --clients 64 --pid "$pid" --report "$report"
+  stop
+fi
 echo "ALL PASSED"

@@ -121,7 +121,8 @@ class Soak:
         o = self.options
         total = sum(self.done.values())
         lines = [f"soak of {o.seconds:.0f} s, {o.clients} clients, {o.leaving:.0%} of them leaving",
-                 f"date {datetime.date.today()}  commit {o.commit}  cpu {cpu_name()}",
+                 f"date {datetime.date.today()}  commit {o.commit}  cpu {cpu_name()}"
+                 + (f"  card {o.card}" if o.card else ""),
                  f"model {self.model}  server {o.serves}", "",
                  f"answered in full     {total}",
                  f"clients that left    {self.left}",
@@ -169,6 +170,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", help="a file for the report")
     parser.add_argument("--commit", default="unknown")
+    parser.add_argument("--card", default="", help="the GPU of the server, for the report")
     arguments = sys.argv[1:]
     split = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_args(arguments[:split])

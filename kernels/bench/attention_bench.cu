@@ -13,10 +13,9 @@
 #include <string>
 
 #include "kernels/bench/attention_harness.cuh"
+#include "kernels/bench/chain_link.h"
 #include "kernels/cuda/attention/decode_prefetch.h"
 #include "kernels/cuda/attention/paper_baseline.h"
-#include "kernels/cuda/common/async_copy.cuh"
-#include "kernels/cuda/common/launch.h"
 
 namespace slipstream::bench {
 namespace {
@@ -269,14 +268,8 @@ void Ceiling() {
 
 // --- chain: a tiny dependent kernel before and after each call -----------------------------------
 
-__global__ void TinyKernel(uint16_t* q) {
-  LaunchDependents();
-  DependencyWait();
-  if (threadIdx.x < 8) q[threadIdx.x] ^= 1;
-}
-
 void Tiny(const Problem& p, bool dependent, cudaStream_t s) {
-  LaunchKernel(TinyKernel, {dim3(1), 32, 0, dependent}, s, p.q->get());
+  SLIP_CUDA(static_cast<cudaError_t>(slip_chain_link(p.q->get(), dependent, s)));
 }
 
 void Chain(const Shape& shape) {

@@ -4,15 +4,16 @@
 # SLIPSTREAM is the binary of a CUDA build. Writes decode_step.csv and server.csv (columns as in
 # docs/benchmarks/README.md), both engines' rows, and startup.csv. vLLM is the one that `python3 -c
 # "import vllm"` finds; without one its rows are left out, and that is said. Both without prefix
-# caching: the loads draw the same prompts, so a later one would find those of an earlier one. TOKENIZER: folder or
-# .gguf with a vocabulary for our server (the model's own files have none); prompts are token ids.
+# caching: the loads draw the same prompts, so a later one would find those of an earlier one.
+# TOKENIZER: folder with a tokenizer.json of the model's 128k entries, for both servers
+# (dummy_tokenizer.py makes one; the model's own files have none); prompts are token ids.
 set -euo pipefail
 slipstream=${1:?usage: gpu_vs_vllm.sh SLIPSTREAM OUT_DIR [COMMIT]}
 out=${2:?usage: gpu_vs_vllm.sh SLIPSTREAM OUT_DIR [COMMIT]}
 commit=${3:-unknown}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 model=$root/configs/models/llama-3.1-8b
-tokenizer=${TOKENIZER:?set TOKENIZER to a folder or .gguf file with a vocabulary}
+tokenizer=${TOKENIZER:?set TOKENIZER to a folder with a tokenizer.json}
 card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)
 port=8123
 mkdir -p "$out"
@@ -75,5 +76,5 @@ python3 "$root/scripts/bench/vllm_decode_step.py" "$model" "$card" "$version" \
 say "server, vllm $version"
 measure_server "vllm-$version" "$version" "$model" health \
   python3 -m vllm.entrypoints.openai.api_server --model "$model" --load-format dummy \
-  --skip-tokenizer-init --port $port --max-model-len 16384 --max-num-seqs 256 \
+  --tokenizer "$tokenizer" --port $port --max-model-len 16384 --max-num-seqs 256 \
   --gpu-memory-utilization 0.9 --no-enable-prefix-caching

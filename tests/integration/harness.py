@@ -57,7 +57,7 @@ class Server:
         return float(found.group(1))
 
     def until(self, name, accept, what):
-        for _ in range(3000):
+        for _ in range(10000):
             if accept(self.metric(name)):
                 return
             time.sleep(0.01)

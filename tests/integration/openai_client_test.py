@@ -157,7 +157,7 @@ def test_cancel_frees_blocks(server, model):
             await asyncio.gather(task, return_exceptions=True)
     asyncio.run(give_up())
     server.until("kv_blocks_used", lambda v: v == 0, "blocks come back after a cancelled call")
-    assert server.metric("client_disconnects_total") == before + 2
+    server.until("client_disconnects_total", lambda v: v == before + 2, "both are counted")
 
 
 def check_overload_and_retries():
@@ -183,7 +183,7 @@ def check_overload_and_retries():
                        lambda: server.client(max_retries=0).chat.completions.create(**quick))
         assert error.response.headers["retry-after"] == "1"
         threading.Timer(0.5, running.close).start()
-        answer = server.client(max_retries=8).chat.completions.create(**quick)
+        answer = server.client(max_retries=60).chat.completions.create(**quick)
         assert answer.choices[0].finish_reason in ("stop", "length")
         waiting.join()
     finally:

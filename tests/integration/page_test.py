@@ -18,7 +18,7 @@ import urllib.request
 import websocket
 from harness import Runner, Server
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 150
 
 
 class Browser:
@@ -107,7 +107,7 @@ def test_finds_the_model(browser, server):
 
 
 def test_streams_an_answer(browser, server):
-    browser.value("document.getElementById('max_tokens').value = '40'")
+    browser.value("document.getElementById('max_tokens').value = '200'")  # long enough to be seen
     browser.value("document.getElementById('temperature').value = '0'")
     browser.type("text", "Tell me about the sea.")
     browser.press_enter()

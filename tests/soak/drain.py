@@ -52,7 +52,6 @@ async def drain_under_load(target, model, server):
     await asyncio.wait_for(asyncio.gather(*(e.wait() for e in started)), 60)
     begun = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    await asyncio.sleep(0.1)
     wrong = []
 
     async def refused(method, path, body=None):
@@ -62,6 +61,9 @@ async def drain_under_load(target, model, server):
             return "refused"
 
     ready = await refused("GET", "/ready")
+    while ready == 200 and time.monotonic() - begun < server.drain_seconds / 2:
+        await asyncio.sleep(0.01)  # the signal is on its way
+        ready = await refused("GET", "/ready")
     turned_away = await refused("POST", "/v1/completions", {"model": model, "prompt": "x"})
     if ready != 503:
         wrong.append(f"/ready says {ready} during the drain")

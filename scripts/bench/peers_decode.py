@@ -188,9 +188,6 @@ def time_chain(p, call, link, dependent):
 
 def measure(p, call, chain, link, empty):
     """Pairs of a suffix of the implementation's name and us a call, one after the other."""
-    p.out.zero_()
-    call(0, None)
-    torch.cuda.synchronize()
     yield from checked(p, 0, "", time_alone(p, call), call, None)
     if not chain:
         return

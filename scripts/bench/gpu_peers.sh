@@ -29,10 +29,10 @@ if ! compgen -G "$modules/*/*.so" >/dev/null; then
   modules=${TMPDIR:-/tmp}/flashinfer_modules  # before anything is timed: it takes every core
   step compile 240 python3 "$here/peers_decode.py" --compile "$modules"
 fi
-step attention_bench 60 "$here/attention_run.sh" "$bin/attention_bench" "$out/attention_decode.csv" \
+step attention_bench 120 "$here/attention_run.sh" "$bin/attention_bench" "$out/attention_decode.csv" \
   "$commit" peers "peers pdl=1" chain
-step prefill_bench 30 "$bin/prefill_bench" "$out/prefill_attention.csv" "$commit"
-step peers_prefill 60 python3 "$here/peers_prefill.py" "$out/prefill_attention.csv"
+step prefill_bench 60 "$bin/prefill_bench" "$out/prefill_attention.csv" "$commit"
+step peers_prefill 120 python3 "$here/peers_prefill.py" "$out/prefill_attention.csv"
 step peers_decode 240 python3 "$here/peers_decode.py" "$out/attention_decode.csv" \
   --link "$bin/libchain_link.so" --modules "$modules"
 

@@ -6,7 +6,8 @@
 
 FA3 is the one that vLLM ships, called as vLLM calls it. `fa3` reads a paged cache of vLLM's layout with
 pages of 16 tokens and a schedule made once outside the timing, as vLLM makes it once a step for all
-layers; `fa3_contiguous` reads keys and values that lie in order, which no engine with a paged cache has.
+layers; `fa3_contiguous` reads keys and values that lie in order, as an engine without a paged cache has
+them, and schedules in each call.
 Both are timed like prefill_bench: a CUDA graph of two calls, warm, 30 ms of replays that do not count,
 median and best of 7. FLOPs are those of the visible (query, key) pairs, 4 * head_dim * heads each. A
 result that differs from the same attention in float32 gives no row."""

@@ -11,6 +11,8 @@
 #include <functional>
 #include <utility>
 
+#include "loader/mapping_watch.h"
+
 namespace slipstream {
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {
@@ -41,6 +43,7 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   file.fd_ = fd;
   file.data_ = static_cast<const char*>(data);
   file.size_ = size;
+  WatchMapping(data, size, path);
   return file;
 }
 
@@ -64,7 +67,10 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 MappedFile::~MappedFile() { Close(); }
 
 void MappedFile::Close() {
-  if (data_ != nullptr) munmap(const_cast<char*>(data_), size_);
+  if (data_ != nullptr) {
+    UnwatchMapping(data_);
+    munmap(const_cast<char*>(data_), size_);
+  }
   if (fd_ >= 0) close(fd_);
   data_ = nullptr;
   fd_ = -1;

@@ -1,7 +1,8 @@
 // A regular file mapped read-only into memory. Owns the mapping and gives it back on destruction;
 // movable, and the address survives a move. Any thread may read. Opening fails with a value for
 // anything that is not a readable, non-empty regular file (it never waits on a pipe or device).
-// A file that another process shortens while it is mapped raises SIGBUS; that is the system's rule.
+// A file that another process shortens while it is mapped raises SIGBUS, the system's rule: the
+// process then ends with a line that names the file (mapping_watch.h).
 #pragma once
 
 #include <string>

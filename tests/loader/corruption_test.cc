@@ -2,12 +2,14 @@
 // reading what it returns stays inside the file. Meaningful above all under AddressSanitizer.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "loader/checkpoint.h"
 #include "loader/gguf_config.h"
 #include "loader/hf_config.h"
+#include "loader/mapped_file.h"
 #include "loader/safetensors.h"
 #include "tests/loader/gguf_writer.h"
 #include "tests/loader/safetensors_writer.h"
@@ -130,6 +132,18 @@ TEST(Corruption, ConfigWithAnyByteWrong) {
       if (!config) ExpectOneLine(config.error());
     }
   }
+}
+
+TEST(Corruption, AFileCutOffUnderItsReaderIsNamed) {
+  const TempDir dir;
+  const std::string path = dir.Write("cut.bin", std::string(1 << 20, 'x'));
+  const auto read_cut_file = [&] {
+    const auto file = MappedFile::Open(path);
+    std::filesystem::resize_file(path, 10);
+    volatile char last = file->bytes().back();
+    (void)last;
+  };
+  EXPECT_EXIT(read_cut_file(), ::testing::ExitedWithCode(1), "error: .*cut.bin: cannot be read");
 }
 
 }  // namespace

@@ -3,10 +3,12 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 
 #include "base/log_fields.h"
+#include "base/utf8.h"
 
 namespace slipstream {
 namespace {
@@ -40,19 +42,24 @@ spdlog::logger& Logger() {
 
 std::atomic<bool> json_format{false};
 
+// Texts of clients and files come here too: bytes that are not UTF-8 become U+FFFD.
 std::string JsonEscape(std::string_view text) {
   std::string out;
   out.reserve(text.size() + 8);
-  for (const char c : text) {
-    const auto u = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    const auto c = static_cast<unsigned char>(text[0]);
+    if (length == 0) {
+      out += "\xEF\xBF\xBD";
+    } else if (c == '"' || c == '\\') {
       out += '\\';
-      out += c;
-    } else if (u < 0x20) {
-      out += fmt::format("\\u{:04x}", u);
+      out += text[0];
+    } else if (c < 0x20 || c == 0x7F) {
+      out += fmt::format("\\u{:04x}", c);
     } else {
-      out += c;
+      out += text.substr(0, length);
     }
+    text.remove_prefix(std::max<size_t>(length, 1));
   }
   return out;
 }
@@ -85,7 +92,9 @@ void LogWith(LogLevel level, std::string_view message, const LogFields& fields) 
 LogFields& LogFields::Add(std::string_view name, std::string_view text) {
   // In the text format a value with spaces is quoted, so that fields can be told apart.
   const bool plain =
-      !json_format && !text.empty() && text.find_first_of(" \"\\=\n\r\t") == std::string_view::npos;
+      !json_format && !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+        return c > ' ' && c < 0x7F && c != '"' && c != '\\' && c != '=';
+      });
   text_ += json_format ? fmt::format(",\"{}\":\"{}\"", name, JsonEscape(text))
            : plain     ? fmt::format(" {}={}", name, text)
                        : fmt::format(" {}=\"{}\"", name, JsonEscape(text));

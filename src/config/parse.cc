@@ -1,11 +1,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <fstream>
-#include <ios>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "base/whole_file.h"
 #include "config/option_table.h"
 
 namespace slipstream {
@@ -98,15 +96,12 @@ std::string FlagOf(const Option& option) {
 }
 
 Status ApplyConfigFile(const std::string& path, std::span<const Option> options) {
-  std::ifstream in(path);
-  if (!in) return Fail(ErrorCode::kNotFound, fmt::format("{}: cannot be read", path), "config");
+  constexpr size_t kMaxBytes = size_t{16} << 20;
+  const auto text = ReadWholeFile(path, kMaxBytes, /*pipes=*/true);
+  if (!text) return Fail(text.error().code, text.error().message, "config");
   Json root;
   try {
-    // A failed read (a folder opens like a file) throws a stream error here, not one of the parser.
-    const std::string text{std::istreambuf_iterator<char>(in), {}};
-    root = Json::parse(text, nullptr, true, /*ignore_comments=*/true);
-  } catch (const std::ios_base::failure&) {
-    return InvalidArgument(fmt::format("{}: cannot be read as a file", path), "config");
+    root = Json::parse(*text, nullptr, true, /*ignore_comments=*/true);
   } catch (const Json::exception& e) {
     return InvalidArgument(fmt::format("{}: not valid JSON: {}", path, e.what()), "config");
   }

@@ -24,7 +24,7 @@ struct ServerConfig {
   int max_queued_requests = 1024;
   // Prompt tokens of requests that have no first token yet; more is answered 429. 0: no limit.
   int64_t max_queued_tokens = 1 << 20;
-  int max_connections = 8192;  // one more is answered 503 and closed
+  int max_connections = 8192;  // of HTTP and of gRPC, each; one more is refused and closed
   size_t max_body_bytes = size_t{16} << 20;
   size_t max_header_bytes = size_t{64} << 10;
   // Bytes written but not taken by a client before it is cut off and its request cancelled.

@@ -6,14 +6,12 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
-#include <cstring>
 #include <exception>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 #include <utility>
+
+#include "base/whole_file.h"
 
 namespace slipstream {
 namespace {
@@ -77,7 +75,9 @@ Result<std::shared_ptr<ApiKeys>> ApiKeys::Open(const std::vector<std::string>& p
 
 Status ApiKeys::Reload() {
   if (path_.empty()) return {};
-  auto read = ReadFile(path_);
+  constexpr size_t kMaxBytes = size_t{64} << 20;
+  SLIP_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path_, kMaxBytes));
+  auto read = ReadKeys(text);
   if (!read) return tl::unexpected(std::move(read).error().With(path_));
   std::lock_guard lock(mutex_);
   auto entries = std::make_shared<std::vector<Entry>>(plain_);
@@ -194,13 +194,9 @@ Result<ApiKeys::FileKey> ApiKeys::ReadKey(const json& item, const std::string& w
   return key;
 }
 
-Result<std::vector<ApiKeys::FileKey>> ApiKeys::ReadFile(const std::string& path) {
+Result<std::vector<ApiKeys::FileKey>> ApiKeys::ReadKeys(const std::string& text) {
   try {
-    std::ifstream file(path);
-    if (!file) return InvalidArgument(std::string("cannot be read: ") + std::strerror(errno));
-    std::ostringstream text;
-    text << file.rdbuf();
-    const json root = json::parse(text.str(), nullptr, false);
+    const json root = json::parse(text, nullptr, false);
     if (!root.is_object() || !root.contains("keys") || !root["keys"].is_array() ||
         root["keys"].empty()) {
       return InvalidArgument("is not a JSON object with a list \"keys\" that is not empty");

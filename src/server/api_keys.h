@@ -102,7 +102,7 @@ class ApiKeys {
   static Status ReadField(const std::string& field, const nlohmann::json& value,
                           const std::string& at, FileKey* key);
   static Result<FileKey> ReadKey(const nlohmann::json& item, const std::string& where);
-  static Result<std::vector<FileKey>> ReadFile(const std::string& path);
+  static Result<std::vector<FileKey>> ReadKeys(const std::string& text);
 
   const std::string path_;
   std::vector<Entry> plain_;

@@ -93,7 +93,7 @@ void AddServer(MetricsPage& page, const ServerMetrics& s) {
   AddGrpc(page, s);
   page.Gauge("open_connections", "Open HTTP connections", s.open_connections.load());
   page.Count("connections_total", "HTTP connections accepted", s.connections_total);
-  page.Count("connections_refused_total", "HTTP connections over the limit",
+  page.Count("connections_refused_total", "HTTP and gRPC connections over a limit",
              s.connections_refused_total);
   page.Count("tls_handshake_failures_total", "TLS handshakes that failed",
              s.tls_handshake_failures_total);

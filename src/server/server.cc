@@ -1,5 +1,7 @@
 #include "server/server.h"
 
+#include <fmt/core.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -8,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/open_files.h"
 #include "server/all_routes.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/listener.h"
@@ -18,6 +21,27 @@ namespace slipstream {
 namespace {
 
 using std::chrono::milliseconds;
+
+constexpr int64_t kFilesOfServer = 256;  // open before, and by later requests
+
+// Both fronts may fill up at once.
+Status MakeRoomForConnections(const ServerConfig& config) {
+  const int64_t wanted = int64_t{config.max_connections} * (config.grpc_port == 0 ? 1 : 2);
+  const int64_t limit = RaiseOpenFileLimit(wanted + kFilesOfServer + kFilesKeptFree);
+  const int64_t room = RoomForConnections(limit);
+  if (room < 1) {
+    return Fail(
+        ErrorCode::kResourceExhausted,
+        fmt::format("only {} files may be open (ulimit -n), which leaves none for connections",
+                    limit));
+  }
+  if (room < config.max_connections) {
+    LogWarning(
+        "only {} files may be open (ulimit -n): about {} connections fit, max_connections is {}",
+        limit, room, config.max_connections);
+  }
+  return {};
+}
 
 constexpr milliseconds kPoll{5};
 constexpr double kFlushSeconds = 2;  // for last events and answers to leave after a drain
@@ -121,6 +145,7 @@ Result<std::unique_ptr<Server>> Server::Start(ServerConfig config, ModelInfo mod
   if (auto forms = ChooseOutputForms(config.tool_parser, config.reasoning_parser, ""); !forms) {
     return tl::unexpected(std::move(forms).error());
   }
+  SLIP_RETURN_IF_ERROR(MakeRoomForConnections(config));
   SLIP_ASSIGN_OR_RETURN(auto keys, ApiKeys::Open(config.api_keys, config.api_keys_file));
   auto server = std::make_unique<ServerImpl>(config, std::move(model), std::move(tokenizer),
                                              std::move(chat_template), std::move(keys), engine);

@@ -1,10 +1,11 @@
 #include "tokenizer/hf_settings.h"
 
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
+
+#include "base/whole_file.h"
 
 namespace slipstream {
 namespace {
@@ -18,7 +19,7 @@ Result<json> ReadObject(const std::string& folder, const char* name) {
   const std::string path = folder + "/" + name;
   std::error_code ec;
   if (!std::filesystem::exists(path, ec)) return json();
-  SLIP_ASSIGN_OR_RETURN(const std::string text, ReadFileBytes(path, kMaxSettingsBytes));
+  SLIP_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxSettingsBytes));
   try {
     json object = json::parse(text);
     if (!object.is_object()) return InvalidArgument(path + ": is not a JSON object");
@@ -84,20 +85,6 @@ std::string TemplateOf(const json& value) {
 
 }  // namespace
 
-Result<std::string> ReadFileBytes(const std::string& path, size_t max_bytes) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
-  if (size < 0) return Fail(ErrorCode::kNotFound, path + ": cannot be read");
-  if (static_cast<uint64_t>(size) > max_bytes) {
-    return InvalidArgument(path + ": has " + std::to_string(size) + " bytes, at most " +
-                           std::to_string(max_bytes) + " are read");
-  }
-  std::string text(static_cast<size_t>(size), '\0');
-  file.seekg(0);
-  if (!file.read(text.data(), size)) return DataLoss(path + ": cannot be read to its end");
-  return text;
-}
-
 Result<HfSettings> ReadHfSettings(const std::string& folder) {
   HfSettings settings;
   SLIP_ASSIGN_OR_RETURN(const json config, ReadObject(folder, "tokenizer_config.json"));
@@ -118,7 +105,7 @@ Result<HfSettings> ReadHfSettings(const std::string& folder) {
   const std::string file = folder + "/chat_template.jinja";
   std::error_code ec;
   if (std::filesystem::exists(file, ec)) {
-    SLIP_ASSIGN_OR_RETURN(settings.chat_template, ReadFileBytes(file, kMaxSettingsBytes));
+    SLIP_ASSIGN_OR_RETURN(settings.chat_template, ReadWholeFile(file, kMaxSettingsBytes));
     return settings;
   }
   SLIP_ASSIGN_OR_RETURN(const json processor, ReadObject(folder, "chat_template.json"));

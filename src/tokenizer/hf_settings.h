@@ -24,7 +24,4 @@ struct HfSettings {
 
 Result<HfSettings> ReadHfSettings(const std::string& folder);
 
-// A whole file; an error naming it if it cannot be read or is larger than `max_bytes`.
-Result<std::string> ReadFileBytes(const std::string& path, size_t max_bytes);
-
 }  // namespace slipstream

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "base/whole_file.h"
 #include "tokenizer/eog.h"
 #include "tokenizer/hf_settings.h"
 #include "tokenizer/pipeline_tokenizer.h"
@@ -67,7 +68,7 @@ Result<std::shared_ptr<const Tokenizer>> MakeTokenizerFromHfFolder(const std::st
   }
   SLIP_ASSIGN_OR_RETURN(const HfSettings settings, ReadHfSettings(path));
   const std::string& file = has_json ? json_file : model_file;
-  SLIP_ASSIGN_OR_RETURN(const std::string text, ReadFileBytes(file, kMaxTokenizerBytes));
+  SLIP_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file, kMaxTokenizerBytes));
   if (!has_json) {
     auto tokenizer = MakeSentencePieceTokenizer(text, settings);
     if (!tokenizer) return tl::unexpected(std::move(tokenizer.error()).With(file));

@@ -1,9 +1,10 @@
 #include "tools/model_stack.h"
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
+#include <utility>
+
+#include "base/whole_file.h"
 
 namespace slipstream {
 namespace {
@@ -13,11 +14,10 @@ Result<std::unique_ptr<ChatTemplate>> OpenTemplate(const Tokenizer& tokenizer,
   std::string text = tokenizer.chat_template();
   *source = "the model's own";
   if (!file.empty()) {
-    std::ifstream in(file, std::ios::binary);
-    if (!in) {
-      return Fail(ErrorCode::kNotFound, file + ": cannot be read", "chat_template_file");
-    }
-    text.assign(std::istreambuf_iterator<char>(in), {});
+    constexpr size_t kMaxBytes = size_t{16} << 20;
+    auto read = ReadWholeFile(file, kMaxBytes, /*pipes=*/true);
+    if (!read) return Fail(read.error().code, read.error().message, "chat_template_file");
+    text = std::move(*read);
     *source = file;
   } else if (text.empty()) {
     text = DefaultChatTemplate();

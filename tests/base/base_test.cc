@@ -1,16 +1,23 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
+#include <fstream>
 #include <thread>
 #include <vector>
 
 #include "base/bounded_queue.h"
 #include "base/fork_join.h"
 #include "base/host_memory.h"
+#include "base/log_fields.h"
 #include "base/metrics.h"
+#include "base/open_files.h"
 #include "base/result.h"
 #include "base/rng.h"
+#include "base/whole_file.h"
+#include "tests/loader/temp_dir.h"
 
 namespace slipstream {
 namespace {
@@ -135,6 +142,62 @@ TEST(HostMemory, CountsWhatIsTouched) {
   const std::vector<char> touched(kBytes, 1);
   EXPECT_GT(ReadHostMemory().own_bytes, before + static_cast<int64_t>(kBytes) / 2);
   EXPECT_EQ(touched[kBytes / 2], 1);
+}
+
+TEST(WholeFile, ReadsFilesAndSaysWhyNot) {
+  const TempDir dir;
+  const std::string text(10'000, 'x');
+  const std::string path = dir.Write("file", text);
+  EXPECT_EQ(ReadWholeFile(path, text.size()).value(), text);
+  EXPECT_EQ(ReadWholeFile(dir.Write("empty", ""), 10).value(), "");
+  EXPECT_EQ(ReadWholeFile("/proc/self/status", 1 << 20)->substr(0, 5), "Name:");
+  EXPECT_EQ(ReadWholeFile(path, 9'999).error().message,
+            path + ": has 10000 bytes, at most 9999 are read");
+  const Error missing = ReadWholeFile(dir.File("none"), 10).error();
+  EXPECT_EQ(missing.code, ErrorCode::kNotFound);
+  EXPECT_EQ(missing.message, dir.File("none") + ": No such file or directory");
+  for (const bool pipes : {false, true}) {
+    for (const std::string& odd : {dir.path(), std::string("/dev/zero")}) {
+      EXPECT_EQ(ReadWholeFile(odd, 10, pipes).error().message, odd + ": not a regular file");
+    }
+  }
+}
+
+TEST(WholeFile, ReadsAPipeOnlyWhenAsked) {
+  const TempDir dir;
+  const std::string pipe = dir.File("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(ReadWholeFile(pipe, 10).error().message, pipe + ": not a regular file");
+  std::signal(SIGPIPE, SIG_IGN);  // the reader may leave first
+  for (const size_t most : {size_t{100'000}, size_t{50'000}}) {
+    std::thread writer([&] { std::ofstream(pipe) << std::string(60'000, 'x'); });
+    const auto read = ReadWholeFile(pipe, most, /*pipes=*/true);
+    EXPECT_EQ(read.has_value(), most > 60'000);
+    writer.join();
+  }
+}
+
+TEST(BurstGate, OpensOnceInABurst) {
+  BurstGate gate;
+  EXPECT_TRUE(gate.Enter(1));
+  for (int64_t at = 0; at < 100; ++at) EXPECT_FALSE(gate.Enter(at * 5'000'000));
+  EXPECT_TRUE(gate.Enter(600'000'000));
+}
+
+TEST(Log, TextsOfOthersStayOneLineOfUtf8) {
+  const std::string odd = "a\xC3 \n\x1B[31m\x7F\"\xED\xA0\x80 \xC3\xA9";
+  for (const LogFormat format : {LogFormat::kText, LogFormat::kJson}) {
+    InitLog(LogLevel::kInfo, format);
+    ::testing::internal::CaptureStderr();
+    LogWith(LogLevel::kInfo, "words", LogFields().Add("odd", odd).Add("high", "\xFF"));
+    const std::string line = ::testing::internal::GetCapturedStderr();
+    EXPECT_NE(line.find("a\xEF\xBF\xBD \\u000a\\u001b[31m\\u007f\\\""
+                        "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD \xC3\xA9\""),
+              std::string::npos)
+        << line;
+    EXPECT_EQ(line.find('\xFF'), std::string::npos);
+  }
+  InitLog(LogLevel::kInfo, LogFormat::kText);
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ TEST_F(ConfigFile, NamesWhatIsWrong) {
   EXPECT_FALSE(ApplyConfigFile("/nonexistent/file.json", options_));
   const Status folder = ApplyConfigFile("/", options_);
   ASSERT_FALSE(folder);
-  EXPECT_EQ(folder.error().message, "/: cannot be read as a file");
+  EXPECT_EQ(folder.error().message, "/: not a regular file");
 }
 
 TEST(OptionTable, FlagIsKebabCase) {

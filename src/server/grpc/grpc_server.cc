@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/grpc/grpc_acceptor.h"
 #include "server/grpc/inference_service.h"
 #include "server/grpc/response_count.h"
 
@@ -27,7 +28,9 @@ namespace {
 class GrpcServerImpl final : public GrpcServer {
  public:
   GrpcServerImpl(Service& service, std::vector<EventLoop*> loops)
-      : service_(service), inference_(MakeInferenceService(service, std::move(loops))) {}
+      : service_(service),
+        acceptor_(service.config().max_connections, service.metrics()),
+        inference_(MakeInferenceService(service, std::move(loops))) {}
   ~GrpcServerImpl() override { Stop(); }
 
   Status Listen(const ServerConfig& config) {
@@ -36,14 +39,13 @@ class GrpcServerImpl final : public GrpcServer {
       grpc::EnableDefaultHealthCheckService(true);
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     });
-    const int wanted = std::max(config.grpc_port, 0);
-    const bool is_v6 = config.host.find(':') != std::string::npos;
-    const std::string address = is_v6 ? fmt::format("[{}]:{}", config.host, wanted)
-                                      : fmt::format("{}:{}", config.host, wanted);
+    SLIP_RETURN_IF_ERROR(acceptor_.Bind(config.host, std::max(config.grpc_port, 0)));
     grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort(address, Credentials(config), &port);
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    auto sink = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+        Credentials(config));
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                               static_cast<int>(config.header_timeout_seconds * 1000));
     builder.SetMaxReceiveMessageSize(
         static_cast<int>(std::min<size_t>(config.max_body_bytes, std::numeric_limits<int>::max())));
     builder.RegisterService(inference_.get());
@@ -51,14 +53,8 @@ class GrpcServerImpl final : public GrpcServer {
     creators.push_back(MakeResponseCount(service_.metrics()));
     builder.experimental().SetInterceptorCreators(std::move(creators));
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port == 0) {
-      return Fail(ErrorCode::kUnavailable,
-                  fmt::format("gRPC cannot listen on {}: the port is in use by another program or "
-                              "the address is not this machine's",
-                              address),
-                  "grpc_port");
-    }
-    port_ = static_cast<uint16_t>(port);
+    if (server_ == nullptr) return Internal("gRPC does not start: the log says why");
+    acceptor_.Run(std::move(sink));
     // Probes ask for the server as a whole or for the service by its name.
     if (auto* health = server_->GetHealthCheckService()) {
       health->SetServingStatus(v1::Inference::service_full_name(), true);
@@ -67,7 +63,7 @@ class GrpcServerImpl final : public GrpcServer {
     return {};
   }
 
-  uint16_t port() const override { return port_; }
+  uint16_t port() const override { return acceptor_.port(); }
 
   void BeginDrain() override {
     std::unique_lock lock(mutex_);
@@ -86,6 +82,7 @@ class GrpcServerImpl final : public GrpcServer {
       changed_.notify_all();
       health_teller_.join();
     }
+    acceptor_.Stop();
     server_->Shutdown(std::chrono::system_clock::now());
     server_->Wait();
     server_.reset();
@@ -120,9 +117,9 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
   Service& service_;
+  GrpcAcceptor acceptor_;
   std::unique_ptr<grpc::Service> inference_;
   std::unique_ptr<grpc::Server> server_;
-  uint16_t port_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false, look_now_ = false;

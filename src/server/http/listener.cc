@@ -10,7 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/open_files.h"
 #include "server/http/connection.h"
 #include "server/http/http_errors.h"
 #include "server/http/shard.h"
@@ -105,7 +107,9 @@ class ListenerImpl final : public HttpListener {
       if (!acceptor_->is_open()) return;
       if (ec) {
         // Out of descriptors, mostly: wait for some to come back rather than spin.
-        LogWarning("accept failed: {}", ec.message());
+        if (failures_.Enter(NowUs())) {
+          LogWarning("accept failed, new connections wait: {}", ec.message());
+        }
         retry_->expires_after(std::chrono::milliseconds(100));
         retry_->async_wait([this](error_code waited) {
           if (!waited) Accept();
@@ -120,8 +124,10 @@ class ListenerImpl final : public HttpListener {
   void Admit(Shard& shard, TcpSocket socket) {
     ServerMetrics& metrics = context_.metrics;
     metrics.connections_total.Add();
-    if (metrics.open_connections.load() >= context_.config.max_connections) {
+    if (metrics.open_connections.load() >= context_.config.max_connections ||
+        MustStayFree(socket.native_handle())) {
       metrics.connections_refused_total.Add();
+      if (refusals_.Enter(NowUs())) LogWarning("no room for more connections: answering 503");
       return TurnAway(std::move(socket), context_.certificate != nullptr);
     }
     error_code ignored;
@@ -155,6 +161,7 @@ class ListenerImpl final : public HttpListener {
   std::vector<std::unique_ptr<Shard>> shards_;
   std::optional<asio::basic_socket_acceptor<tcp, IoExecutor>> acceptor_;
   std::optional<IoTimer> retry_;
+  BurstGate failures_, refusals_;
   size_t next_shard_ = 0;
   uint16_t port_ = 0;
   std::atomic<bool> stopped_{false};

@@ -222,9 +222,10 @@ void ActiveGeneration::CancelSinks() {
 void ActiveGeneration::End(Counter* reason, std::string_view finish, std::string_view error) {
   ended_ = true;
   if (reason != nullptr) reason->Add();
-  service_.metrics_.open_requests.fetch_sub(1);
   for (Prompt& prompt : prompts_) ReleasePlace(&prompt);
   Report(finish, error);
+  // Last: whoever sees that it is not open any more finds its places and its key's free, too.
+  service_.metrics_.open_requests.fetch_sub(1);
   // The sinks own this generation; let go of them here and only the engine's hold remains.
   sinks_.clear();
   observer_.reset();

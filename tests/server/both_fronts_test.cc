@@ -144,9 +144,10 @@ TEST_P(BothFronts, KeysGuardEveryCall) {
 
 TEST_P(BothFronts, LeavingFreesTheBlocks) {
   SayForever("abc");
-  model_->step_us = 500;
+  model_->HoldAfter(5);
   Connect();
   front_->LeaveInTheMiddle({.text = "x", .n = 3, .max_tokens = 400});
+  model_->Release();
   EXPECT_TRUE(BlocksComeBack());
   model_->Hold();
   front_->GiveUpOnEmbedding(50);
@@ -170,7 +171,7 @@ TEST_P(BothFronts, AFullQueueIsExhausted) {
   model_->Hold();
   WireClient waits(server_->http_port());
   waits.Send(WireClient::Format("POST", "/v1/embeddings", R"({"input":["a","b"]})"));
-  EXPECT_TRUE(Eventually([&] { return engine_->metrics().has_work.load(); }));
+  EXPECT_TRUE(Eventually([&] { return PageHas("queued_requests{model_name=\"tiny\"} 2\n"); }));
   EXPECT_EQ(front_->Generate({.text = "x"}).code, kExhausted);
   EXPECT_EQ(front_->Embed({.texts = {"x"}}).code, kExhausted);
   EXPECT_EQ(front_->Tokenize("x", true).code, kExhausted);

@@ -69,14 +69,13 @@ TEST_F(Wire, W04_KeepAliveCommentsInSilentStreams) {
 
 TEST_F(Wire, W04_KeepAliveCommentsBetweenTokens) {
   config_.keep_alive_comment_seconds = 0.05;
-  model_->step_us = 2000;
   SayForever("a");
+  model_->HoldAfter(5);
   StartServer();
   WireClient client(port());
   client.Send(WireClient::Format("POST", "/v1/chat/completions",
                                  ChatBody({{"stream", true}, {"max_tokens", 400}}).dump()));
   ASSERT_TRUE(client.WaitFor("\"content\":\"a\""));
-  model_->Hold();
   EXPECT_TRUE(client.WaitFor(": keep-alive\n\n"));
   model_->Release();
   EXPECT_TRUE(client.Read().complete);

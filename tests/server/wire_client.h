@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <csignal>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -60,6 +61,7 @@ class WireClient {
 
   // From here on under TLS, with any certificate. False: the server did not agree.
   bool Secure(int newest_version = TLS1_3_VERSION) {
+    std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to servers that have hung up, too
     SSL_CTX* context = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_security_level(context, 0);
     SSL_CTX_set_min_proto_version(context, TLS1_VERSION);
@@ -104,16 +106,18 @@ class WireClient {
   // Reads at most `at_most` bytes at a time from now on.
   void ReadIn(size_t at_most) { at_most_ = at_most; }
 
-  // More bytes into the buffer; false at the end, on an error and after ten silent seconds.
+  // More bytes into the buffer; false at the end, on an error and after a silent minute: nothing
+  // that a slow machine needs.
   bool Fill() {
     pollfd waiting{fd_, POLLIN, 0};
     const bool buffered = ssl_ != nullptr && SSL_pending(ssl_) > 0;
-    if (!buffered && poll(&waiting, 1, 10'000) <= 0) return false;
+    if (!buffered && poll(&waiting, 1, 60'000) <= 0) return false;
     char chunk[65536];
     const size_t most = std::min(sizeof chunk, at_most_);
     const ssize_t n =
         ssl_ != nullptr ? SSL_read(ssl_, chunk, static_cast<int>(most)) : recv(fd_, chunk, most, 0);
-    if (n <= 0) return false;
+    closed_ = n <= 0;
+    if (closed_) return false;
     buffer_.append(chunk, static_cast<size_t>(n));
     return true;
   }
@@ -162,8 +166,8 @@ class WireClient {
     return Read(method == "HEAD");
   }
 
-  // True when the server has closed its side.
-  bool AtEnd() { return !Fill() && buffer_.empty(); }
+  // Waits for the next bytes: true when there are none because the server has closed its side.
+  bool AtEnd() { return !Fill() && closed_ && buffer_.empty(); }
 
  private:
   static void ParseHead(const std::string& head, WireResponse* response) {
@@ -199,6 +203,7 @@ class WireClient {
   int fd_ = -1;
   SSL* ssl_ = nullptr;
   bool connected_ = false;
+  bool closed_ = false;  // by the server
   size_t at_most_ = 65536;
   std::string buffer_;
 };

@@ -34,6 +34,7 @@ class Wire : public ::testing::Test {
     Say("Hello world");
     config_.port = 0;
     config_.io_threads = 2;
+    config_.log_requests = false;  // a thousand lines that hide the failure they are printed with
     engine_config_.max_num_seqs = 16;
     engine_config_.enable_prefix_caching = false;
   }
@@ -109,6 +110,22 @@ class Wire : public ::testing::Test {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     return false;
+  }
+  bool PageHas(const std::string& line) {
+    return Ask("GET", "/metrics").body.find(line) != std::string::npos;
+  }
+  // Lets a held model go on by one step at a time until so many sequences run: it is held again
+  // long before they come to their ends.
+  bool HoldWhenRunning(int sequences) {
+    return Eventually([&] {
+      if (engine_->metrics().running_sequences.value() >= sequences) return true;
+      model_->HoldAfter(1);
+      return false;
+    });
+  }
+  // A file of this process: the tests of another build may run at the same time.
+  static std::string TempPath(const std::string& name) {
+    return fmt::format("{}slipstream_{}_{}", ::testing::TempDir(), getpid(), name);
   }
   bool BlocksComeBack() {
     return Eventually([&] {

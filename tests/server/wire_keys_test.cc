@@ -13,7 +13,7 @@ constexpr int64_t kSecond = 1'000'000;
 class WireKeys : public Wire {
  protected:
   WireKeys() {
-    path_ = ::testing::TempDir() + "slipstream_keys.json";
+    path_ = TempPath("keys.json");
     config_.api_keys_file = path_;
   }
   ~WireKeys() override { std::filesystem::remove(path_); }
@@ -22,9 +22,6 @@ class WireKeys : public Wire {
   WireResponse With(const std::string& key) {
     return Ask("POST", "/v1/completions", R"({"prompt":"x","max_tokens":2})",
                "authorization: Bearer " + key + "\r\n");
-  }
-  bool PageHas(const std::string& line) {
-    return Ask("GET", "/metrics").body.find(line) != std::string::npos;
   }
 
   std::string path_;

@@ -9,23 +9,17 @@ constexpr const char* kChat = "/v1/chat/completions";
 class Disconnects : public Wire {
  protected:
   void SetUp() override {
+    max_model_len_ = 4096;
     SayForever("abc");
-    model_->step_us = 500;
     StartServer();
   }
   // The client leaves while a step is held, so that the answer cannot end first.
   void LeaveDuringAStep(WireClient* client) {
-    model_->Hold();
     client->Close();
-    EXPECT_TRUE(Eventually([&] {
-      return Ask("GET", "/metrics").body.find("client_disconnects_total{model_name=\"tiny\"} 1") !=
-             std::string::npos;
-    }));
+    EXPECT_TRUE(
+        Eventually([&] { return PageHas("client_disconnects_total{model_name=\"tiny\"} 1\n"); }));
     model_->Release();
     EXPECT_TRUE(BlocksComeBack());
-  }
-  bool Running(int sequences) {
-    return Eventually([&] { return engine_->metrics().running_sequences.value() >= sequences; });
   }
 };
 
@@ -37,15 +31,14 @@ TEST_F(Disconnects, W42_BeforeTheFirstToken) {
     EXPECT_TRUE(Eventually([&] { return engine_->metrics().has_work.load(); }));
     client.Close();
   }
-  EXPECT_TRUE(Eventually([&] {
-    return Ask("GET", "/metrics").body.find("client_disconnects_total{model_name=\"tiny\"} 2") !=
-           std::string::npos;
-  }));
+  EXPECT_TRUE(
+      Eventually([&] { return PageHas("client_disconnects_total{model_name=\"tiny\"} 2\n"); }));
   model_->Release();
   EXPECT_TRUE(BlocksComeBack());
 }
 
 TEST_F(Disconnects, W42_InMidStream) {
+  model_->HoldAfter(20);
   WireClient client(port());
   client.Send(WireClient::Format("POST", kChat, ChatBody({{"stream", true}}).dump()));
   ASSERT_TRUE(client.WaitFor("\"content\":\"c\""));
@@ -55,24 +48,27 @@ TEST_F(Disconnects, W42_InMidStream) {
 }
 
 TEST_F(Disconnects, W42_WithoutStreaming) {
+  model_->Hold();
   WireClient client(port());
   client.Send(WireClient::Format("POST", kChat, ChatBody().dump()));
-  ASSERT_TRUE(Running(1));
+  ASSERT_TRUE(HoldWhenRunning(1));
   LeaveDuringAStep(&client);
   EXPECT_EQ(engine_->metrics().finished_abort_total.value(), 1u);
 }
 
 TEST_F(Disconnects, W42_ManyChoicesAndPrompts) {
+  model_->Hold();
   WireClient client(port());
   client.Send(WireClient::Format(
       "POST", "/v1/completions",
-      json{{"prompt", {"one", "two"}}, {"n", 3}, {"max_tokens", 500}, {"stream", true}}.dump()));
-  ASSERT_TRUE(Running(6));
+      json{{"prompt", {"one", "two"}}, {"n", 3}, {"max_tokens", 4000}, {"stream", true}}.dump()));
+  ASSERT_TRUE(HoldWhenRunning(6));
   LeaveDuringAStep(&client);
   EXPECT_EQ(engine_->metrics().finished_abort_total.value(), 6u);
 }
 
 TEST_F(Disconnects, W42_HalfOfManyClientsLeave) {
+  model_->HoldAfter(20);
   std::vector<std::unique_ptr<WireClient>> clients;
   for (int i = 0; i < 40; ++i) {
     clients.push_back(std::make_unique<WireClient>(port()));
@@ -81,6 +77,7 @@ TEST_F(Disconnects, W42_HalfOfManyClientsLeave) {
         json{{"prompt", "x"}, {"max_tokens", 40}, {"stream", i % 4 < 2}}.dump()));
   }
   for (int i = 0; i < 40; i += 2) clients[i]->Close();
+  model_->Release();
   for (int i = 1; i < 40; i += 2) {
     const WireResponse r = clients[i]->Read();
     EXPECT_EQ(r.status, 200);
@@ -91,7 +88,7 @@ TEST_F(Disconnects, W42_HalfOfManyClientsLeave) {
 
 TEST_F(Wire, W42_SlowReaderIsCutOff) {
   SayForever("abcdefgh");
-  model_->step_us = 1000;  // many deliveries: one that holds the whole answer is not a backlog
+  model_->HoldAfter(200);  // an answer that is all there is not a backlog
   config_.max_pending_bytes = 16 << 10;
   StartServer();
   WireClient client(port(), 4096);
@@ -104,6 +101,7 @@ TEST_F(Wire, W42_SlowReaderIsCutOff) {
     return Ask("GET", "/metrics").body.find("slow_clients_total{model_name=\"tiny\"} 1") !=
            std::string::npos;
   }));
+  model_->Release();
   EXPECT_TRUE(BlocksComeBack());
   EXPECT_EQ(Complete({{"prompt", "x"}, {"max_tokens", 3}}).status, 200);
 }
@@ -155,7 +153,7 @@ TEST_F(Wire, HealthTellsOfAStuckEngine) {
 
 TEST_F(Wire, DrainLetsRequestsFinish) {
   SayForever("ab");
-  model_->step_us = 1000;
+  model_->HoldAfter(5);  // it goes on when the drain has begun
   StartServer();
   WireClient client(port()), idle(port());
   EXPECT_EQ(idle.Ask("GET", "/health").status, 200);
@@ -169,6 +167,7 @@ TEST_F(Wire, DrainLetsRequestsFinish) {
   const WireResponse refused = Chat(ChatBody());
   EXPECT_EQ(refused.status, 503);
   EXPECT_TRUE(refused.headers.contains("retry-after"));
+  model_->Release();
   server_->Wait();
   const WireResponse r = client.Read();
   EXPECT_EQ(StreamedText(Events(r.body)).size(), 100u);
@@ -177,12 +176,11 @@ TEST_F(Wire, DrainLetsRequestsFinish) {
 
 TEST_F(Wire, DrainAbortsAfterTheGrace) {
   SayForever("ab");
-  model_->step_us = 2000;
+  model_->HoldAfter(5);  // it will not finish
   StartServer();
   WireClient client(port()), whole(port());
   client.Send(WireClient::Format("POST", kChat, ChatBody({{"stream", true}}).dump()));
   ASSERT_TRUE(client.WaitFor("\"content\":\"b\""));
-  model_->Hold();  // it will not finish
   whole.Send(WireClient::Format("POST", kChat, ChatBody().dump()));
   ASSERT_TRUE(Eventually([&] {
     return Ask("GET", "/metrics").body.find("open_requests{model_name=\"tiny\"} 2") !=
@@ -197,17 +195,19 @@ TEST_F(Wire, DrainAbortsAfterTheGrace) {
 }
 
 TEST_F(Wire, StopWithOpenRequests) {
+  max_model_len_ = 4096;
   SayForever("ab");
-  model_->step_us = 1000;
+  model_->Hold();
   StartServer();
   std::vector<std::unique_ptr<WireClient>> clients;
   for (int i = 0; i < 8; ++i) {
     clients.push_back(std::make_unique<WireClient>(port()));
     clients.back()->Send(WireClient::Format("POST", kChat, ChatBody({{"stream", i < 4}}).dump()));
   }
-  ASSERT_TRUE(Eventually([&] { return engine_->metrics().running_sequences.value() >= 4; }));
+  ASSERT_TRUE(HoldWhenRunning(4));
   server_->Stop();
   server_.reset();  // before the engine: its last events find nobody, and nothing breaks
+  model_->Release();
   EXPECT_TRUE(BlocksComeBack());
 }
 
@@ -256,13 +256,14 @@ TEST_F(Wire, ManyClientsAtOnce) {
 
 TEST_F(Wire, ALostDeviceEndsOpenStreams) {
   SayForever("abc");
-  model_->step_us = 500;
+  model_->HoldAfter(5);
   StartServer();
   WireClient client(port());
   client.Send(WireClient::Format("POST", "/v1/completions",
                                  R"({"prompt":"x","stream":true,"max_tokens":400})"));
   ASSERT_TRUE(client.WaitFor("data: "));
   model_->lost = true;
+  model_->Release();
   const std::vector<json> events = Events(client.Read().body);
   ASSERT_GE(events.size(), 2u);
   EXPECT_EQ(events.back(), "[DONE]");

@@ -69,6 +69,9 @@ void Shard::Run() {
 }
 
 void Shard::Adopt(TcpSocket socket) {
+  // Accepted by another shard's thread while this one was stopped: nothing would end it, and Join
+  // would wait for it.
+  if (stopping_) return;
   auto connection = std::make_shared<Connection>(*this, std::move(socket));
   connections_.insert(connection.get());
   connection->Start();

@@ -54,7 +54,7 @@ class Shard final : public EventLoop {
   ~Shard() override;
 
   void Start();
-  // Starts serving a socket of this shard's io_context. Its thread.
+  // Starts serving a socket of this shard's io_context; closes it after Stop. Its thread.
   void Adopt(TcpSocket socket);
   void CloseIdle();
   // Closes every connection; the thread ends when their coroutines have.

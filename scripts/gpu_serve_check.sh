@@ -33,8 +33,17 @@ start() { # COMMAND...   sets pid; returns when the server is ready
   return 1
 }
 
-stop() { # the server must end well
-  kill -TERM "$pid"
+# The server itself: a sanitizer and its helpers are processes of their own, with the same arguments,
+# and pass no signal on.
+server_pid() {
+  local candidate
+  for candidate in $(pgrep -f -- " serve $model .*--port ${url##*:}"); do
+    if [ "/proc/$candidate/exe" -ef "$slipstream" ]; then echo "$candidate"; fi
+  done
+}
+
+stop() { # it must end well
+  kill -TERM "$(server_pid)"
   local status=0
   wait "$pid" || status=$?
   pid=

@@ -94,23 +94,61 @@ target_compile_definitions(slip_utf8proc INTERFACE UTF8PROC_STATIC)
 slip_pinned_source(xgrammar 0.2.8
   8305646fd2b319d6c3003f51a1665e54cbbe9cba1fb636bc41d0b46434ccbb80 XGRAMMAR_SOURCE)
 file(GLOB_RECURSE XGRAMMAR_FILES ${XGRAMMAR_SOURCE}/cpp/*.cc)
-list(FILTER XGRAMMAR_FILES EXCLUDE REGEX "/cpp/(tvm_ffi/.*|json_schema_converter\\.cc)$")
+list(FILTER XGRAMMAR_FILES EXCLUDE REGEX "/cpp/tvm_ffi/")
+
+# slip_patch_xgrammar(FILE WRONG RIGHT [WRONG RIGHT]...)
+#   Compiles a copy of one of its files with other texts in it.
+function(slip_patch_xgrammar name)
+  set(patched ${CMAKE_BINARY_DIR}/_xgrammar/${name})
+  file(READ ${XGRAMMAR_SOURCE}/cpp/${name} text)
+  math(EXPR last "${ARGC} - 1")
+  foreach(i RANGE 1 ${last} 2)
+    math(EXPR j "${i} + 1")
+    string(FIND "${text}" "${ARGV${i}}" at)
+    if(at EQUAL -1)
+      message(FATAL_ERROR "xgrammar's ${name} has no \"${ARGV${i}}\"")
+    endif()
+    string(REPLACE "${ARGV${i}}" "${ARGV${j}}" text "${text}")
+  endforeach()
+  file(CONFIGURE OUTPUT ${patched} CONTENT "#include \"xgrammar_gate.h\"\n${text}" @ONLY)
+  list(REMOVE_ITEM XGRAMMAR_FILES ${XGRAMMAR_SOURCE}/cpp/${name})
+  set(XGRAMMAR_FILES ${XGRAMMAR_FILES} ${patched} PARENT_SCOPE)
+endfunction()
+
 # Strings with minLength or maxLength may hold control characters there, which JSON forbids.
-set(xgrammar_wrong [[{'\r', '\r'}, {'\n', '\n'}}, true)]])
-set(xgrammar_right [[{0x00, 0x1f}}, true)]])
-set(XGRAMMAR_PATCHED ${CMAKE_BINARY_DIR}/_xgrammar/json_schema_converter.cc)
-file(READ ${XGRAMMAR_SOURCE}/cpp/json_schema_converter.cc xgrammar_text)
-string(FIND "${xgrammar_text}" "${xgrammar_wrong}" xgrammar_at)
-if(xgrammar_at EQUAL -1)
-  message(FATAL_ERROR "xgrammar's character class of bounded strings is not where it was")
-endif()
-string(REPLACE "${xgrammar_wrong}" "${xgrammar_right}" xgrammar_text "${xgrammar_text}")
-file(CONFIGURE OUTPUT ${XGRAMMAR_PATCHED} CONTENT "${xgrammar_text}" @ONLY)
-add_library(xgrammar STATIC EXCLUDE_FROM_ALL ${XGRAMMAR_FILES} ${XGRAMMAR_PATCHED}
-  ${CMAKE_SOURCE_DIR}/src/grammar/xgrammar_log.cc)
+slip_patch_xgrammar(json_schema_converter.cc
+  [[{'\r', '\r'}, {'\n', '\n'}}, true)]] [[{0x00, 0x1f}}, true)]])
+# Compiles have no end of their own: src/grammar/xgrammar_gate.h.
+slip_patch_xgrammar(grammar_builder.cc
+  [[  grammar_->grammar_expr_indptr_.push_back(grammar_->grammar_expr_data_.size());]]
+  [[  slipstream::OnGrammarWork(grammar_expr.data_len + 4);
+  grammar_->grammar_expr_indptr_.push_back(grammar_->grammar_expr_data_.size());]])
+slip_patch_xgrammar(grammar_functor.cc
+  "            info.suffix_after_first_occurrence.assign("
+  "            slipstream::OnGrammarWork(sequence_expr.size() - j);
+            info.suffix_after_first_occurrence.assign(")
+slip_patch_xgrammar(earley_parser.cc
+  "bool EarleyParser::Advance(const uint8_t ch, bool debug_print) {"
+  "bool EarleyParser::Advance(const uint8_t ch, bool debug_print) {
+  slipstream::OnGrammarWork(0);"
+  "void EarleyParser::PushStateAndExpand(const ParserState& state) {"
+  "void EarleyParser::PushStateAndExpand(const ParserState& state) {
+  slipstream::OnGrammarWork(0);")
+slip_patch_xgrammar(fsm.cc
+  "FSM FSM::Impl::RebuildWithMapping(const std::vector<int>& state_mapping, int new_num_states) const {"
+  "FSM FSM::Impl::RebuildWithMapping(const std::vector<int>& state_mapping, int new_num_states) const {
+  slipstream::OnGrammarWork(0);")
+slip_patch_xgrammar(compiled_grammar.cc
+  "  this->uncertain_indices = uncertain_indices;\n}"
+  "  this->uncertain_indices = uncertain_indices;
+  slipstream::OnGrammarWork(uncertain_indices.size() + (store_type == StoreType::kAcceptedBitset
+      ? vocab_size / 32 : this->accepted_indices.size() + this->rejected_indices.size()));\n}")
+
+add_library(xgrammar STATIC EXCLUDE_FROM_ALL ${XGRAMMAR_FILES}
+  ${CMAKE_SOURCE_DIR}/src/grammar/xgrammar_log.cc ${CMAKE_SOURCE_DIR}/src/grammar/xgrammar_gate.cc)
 target_include_directories(xgrammar SYSTEM PUBLIC ${XGRAMMAR_SOURCE}/include
   ${XGRAMMAR_SOURCE}/3rdparty/picojson ${XGRAMMAR_SOURCE}/3rdparty/dlpack/include)
-target_include_directories(xgrammar PRIVATE ${XGRAMMAR_SOURCE}/cpp)
+target_include_directories(xgrammar PRIVATE ${XGRAMMAR_SOURCE}/cpp ${CMAKE_SOURCE_DIR}/src/grammar)
 target_compile_definitions(xgrammar PRIVATE XGRAMMAR_ENABLE_CPPTRACE=0
   XGRAMMAR_ENABLE_INTERNAL_CHECK=0 XGRAMMAR_LOG_CUSTOMIZE=1)
 # Escapes with many hexadecimal digits overflow in it, and come out as characters there are not.

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -19,6 +20,10 @@ namespace slipstream {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
+
+std::chrono::microseconds SecondsOf(double seconds) {
+  return std::chrono::microseconds(static_cast<int64_t>(seconds * 1e6));
+}
 
 std::string KeyOf(const GrammarSource& source) {
   std::string key{static_cast<char>('a' + static_cast<int>(source.kind)),
@@ -57,7 +62,8 @@ class GrammarCompiler::Shared : public std::enable_shared_from_this<GrammarCompi
   struct Entry {
     GrammarSource source;
     enum { kQueued, kCompiling, kLate, kReady } state = kQueued;
-    SteadyClock::time_point deadline;
+    SteadyClock::time_point deadline;  // when kLate: for being stopped
+    std::atomic<bool> stop{false};
     std::vector<Waiter> waiters;
     Compiled result = nullptr;  // when kReady or kLate
     size_t bytes = 0;
@@ -124,8 +130,7 @@ void GrammarCompiler::Shared::Compile(const GrammarSource& source, Done done) {
   auto entry = std::make_shared<Entry>();
   entry->source = source;
   entry->waiters.push_back({source.field, std::move(done)});
-  entry->deadline = SteadyClock::now() + std::chrono::microseconds(
-                                             static_cast<int64_t>(options_.deadline_seconds * 1e6));
+  entry->deadline = SteadyClock::now() + SecondsOf(options_.deadline_seconds);
   entries_.emplace(key, std::move(entry));
   queue_.push_back(std::move(key));
   StartWatch();
@@ -162,7 +167,7 @@ void GrammarCompiler::Shared::Work() {
         if (engine == nullptr) {
           SLIP_ASSIGN_OR_RETURN(engine, MakeXGrammarEngine(*tokenizer_, vocab_size_));
         }
-        return engine->Compile(entry->source);
+        return engine->Compile(entry->source, entry->stop);
       } catch (const std::exception& e) {
         return Internal(std::string("a grammar could not be compiled: ") + e.what());
       }
@@ -170,6 +175,7 @@ void GrammarCompiler::Shared::Work() {
     lock.lock();
     if (engine_ == nullptr) engine_ = engine;
     const bool was_late = entry->state == Entry::kLate;
+    if (was_late && !compiled) compiled = tl::unexpected(entry->result.error());
     std::vector<Waiter> waiters = Finish(entry.get(), key, std::move(compiled));
     if (was_late) {  // this thread has been replaced, if there were not too many
       --num_late_;
@@ -239,6 +245,7 @@ std::vector<GrammarCompiler::Shared::Waiter> GrammarCompiler::Shared::GiveUp(Ent
     --num_threads_;
     ++num_late_;
     entry->state = Entry::kLate;
+    entry->deadline += SecondsOf(options_.late_seconds);
     if (num_late_ < options_.max_late_threads) StartThread();
   }
   return std::exchange(entry->waiters, {});
@@ -252,7 +259,7 @@ void GrammarCompiler::Shared::Watch() {
     std::shared_ptr<Entry> late;
     for (auto it = entries_.begin(); it != entries_.end() && late == nullptr; ++it) {
       const std::shared_ptr<Entry>& entry = it->second;
-      if (entry->state != Entry::kQueued && entry->state != Entry::kCompiling) continue;
+      if (entry->state == Entry::kReady || entry->stop) continue;
       if (entry->deadline <= now) {
         late = entry;
       } else {
@@ -261,6 +268,10 @@ void GrammarCompiler::Shared::Watch() {
     }
     if (late == nullptr) {
       watch_.wait_until(lock, next);
+      continue;
+    }
+    if (late->state == Entry::kLate) {
+      late->stop = true;
       continue;
     }
     std::vector<Waiter> waiters = GiveUp(late.get());
@@ -281,6 +292,7 @@ void GrammarCompiler::Shared::Stop() {
   for (auto& [key, entry] : entries_) {
     std::move(entry->waiters.begin(), entry->waiters.end(), std::back_inserter(dropped));
     entry->waiters.clear();
+    entry->stop = true;
   }
   work_.notify_all();
   watch_.notify_all();

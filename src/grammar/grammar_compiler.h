@@ -2,11 +2,11 @@
 // latest. Owned by the server; Compile may be called from any thread and does not wait. The
 // threads, and the sorted vocabulary they share, exist from the first request with a grammar on.
 //
-// Each compile has a deadline. One that passes it cannot be ended from outside: its caller gets its
-// error, the source is refused from then on without another try, and the thread is replaced, up to
-// a limit; what such a thread finds in the end is used. kInvalidArgument, naming the request's
-// field: what is wrong with the source, or that it takes too long. kResourceExhausted: too much to
-// compile at once.
+// Each compile has a deadline. When one passes it, its caller gets its error, the source is refused
+// without another try, and the thread is replaced, up to a limit. What such a thread finds in some
+// more seconds is used; after these it is stopped, and the source stays refused. kInvalidArgument,
+// naming the request's field: what is wrong with the source, or that it takes too long or too much
+// memory. kResourceExhausted: too much to compile at once.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,7 @@ namespace slipstream {
 struct GrammarCompilerOptions {
   int num_threads = 2;  // compiling at once; the first use of a vocabulary takes about 0.2 s
   double deadline_seconds = 10;
+  double late_seconds = 20;  // until a compile over its deadline is stopped
   int max_waiting = 64;      // distinct sources
   int max_late_threads = 4;  // that are over their deadline
   size_t max_source_bytes = size_t{256} << 10;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "grammar/schema_check.h"
+#include "grammar/xgrammar_gate.h"
 #include "grammar/xgrammar_log.h"
 
 namespace slipstream {
@@ -173,8 +174,10 @@ class Engine final : public XGrammarEngine {
       : compiler_(info, /*max_threads=*/1, /*cache_enabled=*/false),
         vocabulary_(std::move(vocabulary)) {}
 
-  Result<CompiledConstraint> Compile(const GrammarSource& source) const override {
+  Result<CompiledConstraint> Compile(const GrammarSource& source,
+                                     const std::atomic<bool>& stop) const override {
     try {
+      const GrammarGate gate(&stop);
       TakeXGrammarWarning();
       SLIP_ASSIGN_OR_RETURN(xgrammar::CompiledGrammar grammar, CompileText(source));
       if (source.kind == GrammarKind::kJsonSchema) SLIP_RETURN_IF_ERROR(CheckEnforced(source));

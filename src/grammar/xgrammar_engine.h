@@ -4,6 +4,7 @@
 // Generation Engine for Large Language Models".
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 
@@ -19,10 +20,15 @@ struct CompiledConstraint {
   size_t bytes = 0;  // of memory, about
 };
 
+// For compiles that nobody stops.
+inline const std::atomic<bool> kNeverStop{false};
+
 class XGrammarEngine {
  public:
   virtual ~XGrammarEngine() = default;
-  virtual Result<CompiledConstraint> Compile(const GrammarSource& source) const = 0;
+  // Ends soon after `stop` became true, and when the result would be too large to keep.
+  virtual Result<CompiledConstraint> Compile(const GrammarSource& source,
+                                             const std::atomic<bool>& stop) const = 0;
 };
 
 Result<std::shared_ptr<const XGrammarEngine>> MakeXGrammarEngine(const Tokenizer& tokenizer,

@@ -62,7 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::RequireReadable(sane.error());
     return 0;
   }
-  const auto compiled = fuzz::Engine(tokenizer).Compile(source);
+  const auto compiled = fuzz::Engine(tokenizer).Compile(source, kNeverStop);
   if (!compiled) {
     fuzz::RequireReadable(compiled.error());
     return 0;

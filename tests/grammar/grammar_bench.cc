@@ -148,7 +148,8 @@ int Run(const std::string& path, int step_us, int num_steps) {
   if (!engine) return 1;
   const double vocabulary_us = UsSince(begin);
   begin = SteadyClock::now();
-  const auto compiled = (*engine)->Compile({GrammarKind::kJsonSchema, kSchema, true, "schema"});
+  const auto compiled =
+      (*engine)->Compile({GrammarKind::kJsonSchema, kSchema, true, "schema"}, kNeverStop);
   if (!compiled) return 1;
   const double compile_us = UsSince(begin);
   auto state = compiled->constraint->Start((*tokenizer)->eog_ids());

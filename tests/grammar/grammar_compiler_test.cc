@@ -64,6 +64,12 @@ class GrammarCompilerTest : public ::testing::Test {
     compiler_->Compile(source, answer.done());
     return answer.Get();
   }
+  // Again while no thread came to it within the deadline, as happens on a busy machine.
+  GrammarCompiler::Compiled AskUntilTaken(const GrammarSource& source) {
+    auto answer = Ask(source);
+    while (!answer && answer.error().code == ErrorCode::kResourceExhausted) answer = Ask(source);
+    return answer;
+  }
   // A source that keeps the library busy for a second or so.
   static GrammarSource Heavy() {
     std::string rules = "root ::= a0{1,300}\n";
@@ -151,7 +157,7 @@ TEST_F(GrammarCompilerTest, OldGrammarsGiveWayToNewOnes) {
 
 TEST_F(GrammarCompilerTest, ADeadlineEndsTheWaitAndALateResultIsUsed) {
   Compiler({.deadline_seconds = 0.001});
-  const auto late = Ask(Heavy());
+  const auto late = AskUntilTaken(Heavy());
   if (late) GTEST_SKIP() << "this machine compiles it in time";
   EXPECT_EQ(late.error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(late.error().param, "guided_grammar");
@@ -160,6 +166,47 @@ TEST_F(GrammarCompilerTest, ADeadlineEndsTheWaitAndALateResultIsUsed) {
   for (auto again = Ask(Heavy()); !again; again = Ask(Heavy())) {
     ASSERT_EQ(again.error().message, late.error().message);
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+std::string Many(const std::string& piece, int n) {
+  std::string out;
+  for (int i = 0; i < n; ++i) out += piece;
+  return out;
+}
+
+GrammarSource Regex(const std::string& text) {
+  return {GrammarKind::kRegex, text, true, "guided_regex"};
+}
+
+TEST_F(GrammarCompilerTest, ACompileThatGrowsWithoutEndIsRefused) {
+  Compiler({.deadline_seconds = 100});
+  const auto huge = Ask(Regex(Many("a?", 100'000)));
+  ASSERT_FALSE(huge);
+  EXPECT_EQ(huge.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(huge.error().message, HasSubstr("guided_regex is not usable: it is too complex"));
+  EXPECT_TRUE(Ask(Regex("a?")));
+}
+
+TEST_F(GrammarCompilerTest, ThreadsOverTheirDeadlineComeBack) {
+  Compiler(
+      {.num_threads = 1, .deadline_seconds = 0.05, .late_seconds = 0.05, .max_late_threads = 1});
+  // Each of a kind that the library spends minutes on, in another part of it.
+  const std::string bombs[] = {Many("(a|b)", 40'000), Many("a*", 20'000),
+                               Many("((a|bc*){3,7}d?)", 8000)};
+  int asked = 0;
+  for (const std::string& bomb : bombs) {
+    const auto late = AskUntilTaken(Regex(bomb));
+    ASSERT_FALSE(late);
+    EXPECT_THAT(late.error().message, HasSubstr("too complex"));
+    // There is one thread to be late, so nothing is compiled until it is back.
+    bool served = false;
+    for (int i = 0; !served && i < 20'000; ++i) {
+      served = Ask(Regex("a{" + std::to_string(++asked) + "}")).has_value();  // a new one
+      if (!served) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_TRUE(served);
+    EXPECT_EQ(Ask(Regex(bomb)).error().message, late.error().message);
   }
 }
 

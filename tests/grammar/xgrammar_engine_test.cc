@@ -25,14 +25,14 @@ class XGrammarTest : public ::testing::Test {
 
   std::shared_ptr<const TokenConstraint> Make(GrammarKind kind, const std::string& text,
                                               bool strict = true) {
-    auto made = engine_->Compile({kind, text, strict, "field"});
+    auto made = engine_->Compile({kind, text, strict, "field"}, kNeverStop);
     EXPECT_TRUE(made) << made.error().message;
     if (!made) return nullptr;
     EXPECT_GT(made->bytes, 0u);
     return made->constraint;
   }
   std::string WhyNot(GrammarKind kind, const std::string& text) {
-    auto made = engine_->Compile({kind, text, true, "field"});
+    auto made = engine_->Compile({kind, text, true, "field"}, kNeverStop);
     if (made) return "";
     EXPECT_EQ(made.error().code, ErrorCode::kInvalidArgument);
     EXPECT_EQ(made.error().param, "field");
@@ -216,7 +216,7 @@ TEST(XGrammarVocabulary, MayHaveNoEndAtAll) {
   const ByteTokenizer tokenizer(/*with_end=*/false);
   auto engine = MakeXGrammarEngine(tokenizer, tokenizer.vocab_size());
   ASSERT_TRUE(engine);
-  auto made = (*engine)->Compile({GrammarKind::kChoice, R"(["ok"])", true, "field"});
+  auto made = (*engine)->Compile({GrammarKind::kChoice, R"(["ok"])", true, "field"}, kNeverStop);
   ASSERT_TRUE(made);
   auto state = std::move(*made->constraint->Start({}));
   std::vector<uint32_t> mask(TokenMaskWords(tokenizer.vocab_size()));

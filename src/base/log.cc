@@ -1,17 +1,24 @@
 #include "base/log.h"
 
-#include <spdlog/sinks/stdout_sinks.h>
+#include <poll.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
 
 #include "base/log_fields.h"
 #include "base/utf8.h"
 
 namespace slipstream {
 namespace {
+
+std::atomic<bool> json_format{false};
 
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
   switch (level) {
@@ -29,18 +36,42 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::info;
 }
 
+// Writes lines to stderr, and drops them while it is a pipe that nobody empties: a server must not
+// stand still for its log. What cannot be written (a full disk) is lost as well.
+class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    pollfd out{STDERR_FILENO, POLLOUT, 0};
+    if (poll(&out, 1, 0) != 1) {
+      ++lost_;
+      return;
+    }
+    spdlog::memory_buf_t line;
+    if (lost_ > 0) {
+      std::string words = fmt::format("{} log lines before this were lost: nobody read them",
+                                      std::exchange(lost_, 0));
+      if (json_format) words = "\"message\":\"" + words + '"';
+      const spdlog::details::log_msg note(message.logger_name, spdlog::level::warn, words);
+      formatter_->format(note, line);
+    }
+    formatter_->format(message, line);
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+  }
+  void flush_() override {}
+
+ private:
+  int64_t lost_ = 0;
+};
+
 spdlog::logger& Logger() {
-  static const std::shared_ptr<spdlog::logger> logger = [] {
-    auto l = std::make_shared<spdlog::logger>("slipstream",
-                                              std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  // Never destroyed: threads of libraries may have something to say after main.
+  static const auto& logger = *new std::shared_ptr<spdlog::logger>([] {
+    auto l = std::make_shared<spdlog::logger>("slipstream", std::make_shared<StderrSink>());
     l->set_pattern("%Y-%m-%d %H:%M:%S.%e %L %v");
-    l->flush_on(spdlog::level::debug);
     return l;
-  }();
+  }());
   return *logger;
 }
-
-std::atomic<bool> json_format{false};
 
 // Texts of clients and files come here too: bytes that are not UTF-8 become U+FFFD.
 std::string JsonEscape(std::string_view text) {

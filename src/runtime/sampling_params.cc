@@ -34,9 +34,8 @@ Status ValidateSamplingParams(const SamplingParams& p, int64_t vocab_size) {
     return InvalidArgument("top_p must be over 0 and at most 1", "top_p");
   }
   SLIP_RETURN_IF_ERROR(CheckRange(p.min_p, 0, 1, "min_p"));
-  if (!(p.repetition_penalty > 0.0f) || !std::isfinite(p.repetition_penalty)) {
-    return InvalidArgument("repetition_penalty must be a positive number", "repetition_penalty");
-  }
+  // Beyond these, logits would become infinite.
+  SLIP_RETURN_IF_ERROR(CheckRange(p.repetition_penalty, 0.001f, 1000, "repetition_penalty"));
   SLIP_RETURN_IF_ERROR(CheckRange(p.presence_penalty, -2, 2, "presence_penalty"));
   SLIP_RETURN_IF_ERROR(CheckRange(p.frequency_penalty, -2, 2, "frequency_penalty"));
   if (p.logit_bias.size() > kMaxBiasedTokens) {

@@ -16,7 +16,7 @@ struct SamplingParams {
   int top_k = 0;                                      // 0 or -1: off
   float top_p = 1.0f;                                 // (0, 1]
   float min_p = 0.0f;                                 // [0, 1]
-  float repetition_penalty = 1.0f;                    // > 0; over prompt and output
+  float repetition_penalty = 1.0f;                    // [0.001, 1000]; over prompt and output
   float presence_penalty = 0.0f;                      // [-2, 2]; over output
   float frequency_penalty = 0.0f;                     // [-2, 2]; over output
   std::vector<std::pair<int32_t, float>> logit_bias;  // token id, [-100, 100]

@@ -31,13 +31,16 @@ struct RenderedChat {
 // Renders a chat; runs on a tokenizer thread before anything is delivered.
 using RenderChat = std::function<Result<RenderedChat>()>;
 
+inline constexpr size_t kMaxStops = 64;
+inline constexpr size_t kMaxStopBytes = 1024;
+
 struct GenerateRequest {
   std::string id;
   std::vector<std::variant<std::string, std::vector<int32_t>, RenderChat>> prompts;
   int num_choices = 1;  // per prompt, 1..64
   SamplingParams params;
   bool max_tokens_is_rest_of_context = false;  // params.max_tokens is ignored
-  std::vector<std::string> stop;
+  std::vector<std::string> stop;  // at most kMaxStops of kMaxStopBytes each, none of them empty
   bool include_stop_str_in_output = false;
   bool skip_special_tokens = true;
   std::vector<int32_t> shown_special;  // special tokens shown all the same

@@ -1,4 +1,8 @@
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string>
 #include <vector>
@@ -22,11 +26,20 @@ std::string UnknownCommand(const CLI::App& app) {
   return rest.empty() ? std::string() : rest.front();
 }
 
+// Started without them, a model file or a client's connection would get their numbers, and what is
+// printed with them.
+void OpenStandardFiles() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) std::_Exit(1);
+  }
+}
+
 }  // namespace
 }  // namespace slipstream
 
 int main(int argc, char** argv) {
   using namespace slipstream;
+  OpenStandardFiles();
   CLI::App app{
       "Slipstream: serves open-weight language models over OpenAI-compatible HTTP and gRPC."};
   app.set_version_flag("--version", "slipstream " SLIPSTREAM_VERSION);

@@ -230,6 +230,7 @@ Status RunServe(State& s) {
   const sigset_t stop_signals = BlockStopSignals();
   std::optional<QuitOnStopSignal> starting(std::in_place, stop_signals);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a log that reached the limit of a file's size
   StartLog(s);
   if (s.model_name.empty()) s.model_name = DefaultName(s.model.path);
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -198,6 +199,25 @@ TEST(Log, TextsOfOthersStayOneLineOfUtf8) {
     EXPECT_EQ(line.find('\xFF'), std::string::npos);
   }
   InitLog(LogLevel::kInfo, LogFormat::kText);
+}
+
+TEST(Log, APipeThatNobodyReadsHoldsNobodyUp) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const int old = dup(STDERR_FILENO);
+  dup2(ends[1], STDERR_FILENO);
+  const std::string words(1000, 'x');
+  for (int i = 0; i < 200; ++i) LogWarning("{}", words);  // a pipe holds 64 KiB
+  std::string read_text(size_t{1} << 18, '\0');
+  read_text.resize(static_cast<size_t>(read(ends[0], read_text.data(), read_text.size())));
+  EXPECT_EQ(read_text.find("lost"), std::string::npos);
+  LogWarning("after it");
+  read_text.assign(10'000, '\0');
+  read_text.resize(static_cast<size_t>(read(ends[0], read_text.data(), read_text.size())));
+  dup2(old, STDERR_FILENO);
+  for (const int fd : {old, ends[0], ends[1]}) close(fd);
+  EXPECT_NE(read_text.find(" log lines before this were lost"), std::string::npos) << read_text;
+  EXPECT_NE(read_text.find("after it\n"), std::string::npos) << read_text;
 }
 
 }  // namespace

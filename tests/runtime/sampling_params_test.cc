@@ -29,6 +29,7 @@ TEST(SamplingParamsTest, EachFieldIsNamed) {
       {"top_p", [](auto& p) { p.top_p = std::nanf(""); }},
       {"min_p", [](auto& p) { p.min_p = 1.5f; }},
       {"repetition_penalty", [](auto& p) { p.repetition_penalty = 0.0f; }},
+      {"repetition_penalty", [](auto& p) { p.repetition_penalty = 1e-45f; }},
       {"repetition_penalty", [](auto& p) { p.repetition_penalty = INFINITY; }},
       {"presence_penalty", [](auto& p) { p.presence_penalty = 2.1f; }},
       {"frequency_penalty", [](auto& p) { p.frequency_penalty = -2.1f; }},

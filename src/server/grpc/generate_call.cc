@@ -64,6 +64,21 @@ Result<std::optional<GrammarSource>> ParseStructuredOutput(const v1::StructuredO
   }
 }
 
+Result<std::vector<std::string>> ParseStops(const v1::GenerateRequest& message) {
+  if (static_cast<size_t>(message.stop_size()) > kMaxStops) {
+    return InvalidArgument(
+        fmt::format("stop has {} strings, the most is {}", message.stop_size(), kMaxStops), "stop");
+  }
+  std::vector<std::string> stops;
+  for (const std::string& text : message.stop()) {
+    if (text.size() > kMaxStopBytes) {
+      return InvalidArgument(fmt::format("stop is longer than {} bytes", kMaxStopBytes), "stop");
+    }
+    if (!text.empty()) stops.push_back(text);
+  }
+  return stops;
+}
+
 }  // namespace
 
 grpc::Status ToGrpcStatus(const Error& error) {
@@ -104,7 +119,7 @@ Result<GenerateRequest> ParseGenerateRequest(const Service& service,
   }
   request.params = ParseSampling(message.sampling());
   request.max_tokens_is_rest_of_context = !message.sampling().has_max_tokens();
-  request.stop.assign(message.stop().begin(), message.stop().end());
+  SLIP_ASSIGN_OR_RETURN(request.stop, ParseStops(message));
   request.include_stop_str_in_output = message.include_stop_str_in_output();
   request.skip_special_tokens = !message.has_skip_special_tokens() || message.skip_special_tokens();
   request.add_special_tokens = !message.has_add_special_tokens() || message.add_special_tokens();

@@ -20,6 +20,7 @@
 
 #include "server/grpc/grpc_acceptor.h"
 #include "server/grpc/inference_service.h"
+#include "server/grpc/library_log.h"
 #include "server/grpc/response_count.h"
 
 namespace slipstream {
@@ -36,6 +37,7 @@ class GrpcServerImpl final : public GrpcServer {
   Status Listen(const ServerConfig& config) {
     static std::once_flag once;
     std::call_once(once, [] {
+      TakeOverLibraryLogs();
       grpc::EnableDefaultHealthCheckService(true);
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     });

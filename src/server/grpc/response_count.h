@@ -1,5 +1,6 @@
 // Counts the answer of every RPC by method and status code: the server's own, health and
-// reflection. Owned by gRPC's builder; its threads. A call to an unknown method never gets here.
+// reflection. Where gRPC refuses a message that it cannot read, it says why instead of nothing.
+// Owned by gRPC's builder; its threads. A call to an unknown method never gets here.
 #pragma once
 
 #include <grpcpp/support/server_interceptor.h>

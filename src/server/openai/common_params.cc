@@ -14,8 +14,6 @@ namespace slipstream {
 namespace {
 
 constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
-constexpr size_t kMaxStops = 64;
-constexpr size_t kMaxStopBytes = 1024;
 constexpr int kMaxPromptLogprobs = 20;
 
 void ReadSampling(FieldReader& reader, SamplingParams* params) {
@@ -26,9 +24,8 @@ void ReadSampling(FieldReader& reader, SamplingParams* params) {
     if (!(params->top_p > 0)) reader.Reject("top_p", "must be over 0");
   }
   if (auto v = reader.Number("min_p", 0, 1)) params->min_p = static_cast<float>(*v);
-  if (auto v = reader.Number("repetition_penalty", 0, 100)) {
+  if (auto v = reader.Number("repetition_penalty", 0.001, 100)) {
     params->repetition_penalty = static_cast<float>(*v);
-    if (!(params->repetition_penalty > 0)) reader.Reject("repetition_penalty", "must be over 0");
   }
   if (auto v = reader.Number("presence_penalty", -2, 2)) {
     params->presence_penalty = static_cast<float>(*v);

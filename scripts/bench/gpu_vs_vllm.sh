@@ -49,7 +49,7 @@ measure_server() { # ENGINE COMMIT MODEL_NAME READY_PATH COMMAND...
   pid=$!
   if wait_ready "$ready" "$pid"; then
     end=$(date +%s.%N)
-    rss=$(awk '/VmHWM/ {print int($2 / 1024)}' "/proc/$pid/status")
+    rss=$(awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$pid/status")
     echo "$card,$(date +%F),$revision,llama-3.1-8b,$engine,dummy,$(awk "BEGIN {printf \"%.2f\", $end - $begin}"),$rss" \
       >>"$out/startup.csv"
     run_loads "$engine" "$revision" "$name"
@@ -66,15 +66,15 @@ measure_server slipstream "$commit" llama-3.1-8b ready \
   "$slipstream" serve "$model" --load-format dummy --device cuda --tokenizer "$tokenizer" \
   --port $port --max-num-seqs 256 --max-model-len 16384 --no-enable-prefix-caching
 
-if ! version=$(python3 -c 'import vllm; print(vllm.__version__)' 2>/dev/null); then
+if ! version=$(python3 -c 'import importlib.metadata as m; print(m.version("vllm"))' 2>/dev/null); then
   say "no vllm here: its rows are left out"
   exit 0
 fi
 say "decode steps, vllm $version"
-python3 "$root/scripts/bench/vllm_decode_step.py" "$model" "$card" "$version" \
-  >>"$out/decode_step.csv"
+python3 "$root/scripts/bench/vllm_decode_step.py" "$model" "$card" "$version" "$out/decode_step.csv" \
+  >"$out/vllm_decode_step.log" 2>&1
 say "server, vllm $version"
-measure_server "vllm-$version" "$version" "$model" health \
-  python3 -m vllm.entrypoints.openai.api_server --model "$model" --load-format dummy \
+measure_server "vllm-$version" "$version" llama-3.1-8b health \
+  python3 -m vllm.entrypoints.openai.api_server --model "$model" --served-model-name llama-3.1-8b --load-format dummy \
   --tokenizer "$tokenizer" --port $port --max-model-len 16384 --max-num-seqs 256 \
   --gpu-memory-utilization 0.9 --no-enable-prefix-caching

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The decode step of vLLM on one GPU with dummy weights, as rows of decode_step.csv.
 
-    vllm_decode_step.py MODEL_DIR CARD COMMIT >> decode_step.csv
+    vllm_decode_step.py MODEL_DIR CARD COMMIT decode_step.csv
 
 A step is the difference of two runs that generate 144 and 16 tokens, over 128: prompts, sampling of
 the first token and start-up cancel out. share_of_floor assumes 15.01 GB of weights and 128 KiB of KV a
@@ -21,7 +21,7 @@ SHAPES = [(1, 128), (1, 8192), (8, 1024), (16, 1024), (32, 1024), (64, 1024), (1
 def main():
     import vllm
 
-    model, card, commit = sys.argv[1:4]
+    model, card, commit, rows = sys.argv[1:5]  # not stdout: vLLM writes its log there
     engine = vllm.LLM(model=model, load_format="dummy", skip_tokenizer_init=True,
                       max_model_len=16384, gpu_memory_utilization=0.9,
                       enable_prefix_caching=False, max_num_seqs=256)
@@ -41,8 +41,9 @@ def main():
         short, long = seconds(batch, context, 16), seconds(batch, context, 144)
         ms = (long - short) / 128 * 1e3
         floor_ms = (15.01e9 + batch * (context + 80) * 131072) / 3119e9 * 1e3
-        print(f"{card},{datetime.date.today()},{commit},llama-3.1-8b,bf16,1,vllm-{vllm.__version__},"
-              f"{batch},{context},{ms:.3f},{floor_ms / ms:.3f}", flush=True)
+        with open(rows, "a") as out:
+            print(f"{card},{datetime.date.today()},{commit},llama-3.1-8b,bf16,1,"
+                  f"vllm-{vllm.__version__},{batch},{context},{ms:.3f},{floor_ms / ms:.3f}", file=out)
 
 
 main()

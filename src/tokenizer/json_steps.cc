@@ -102,6 +102,9 @@ Result<std::unique_ptr<const PreTokenizer>> ParseSplit(const json& step) {
 
 Result<std::unique_ptr<const PreTokenizer>> ParseMetaspace(const json& step) {
   const std::string replacement = step.value("replacement", std::string("\xE2\x96\x81"));
+  if (replacement.empty() || unicode::DecodeAt(replacement, 0).length != replacement.size()) {
+    return InvalidArgument("the replacement of Metaspace is not one character");
+  }
   // Files of before 2024 have add_prefix_space where newer ones have prepend_scheme.
   std::string scheme = step.value("add_prefix_space", true) ? "always" : "never";
   scheme = step.value("prepend_scheme", scheme);

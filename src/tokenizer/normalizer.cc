@@ -9,9 +9,16 @@
 namespace slipstream {
 namespace {
 
+// Steps may follow each other, each with a text in place of every character.
+Status CheckGrowth(size_t bytes, size_t of_bytes) {
+  constexpr size_t kMostTimes = 16, kAlwaysAllowed = size_t{64} << 20;
+  if (bytes <= kAlwaysAllowed + kMostTimes * of_bytes) return {};
+  return InvalidArgument("the tokenizer's normalizer makes the text too long");
+}
+
 class FunctionNormalizer final : public Normalizer {
  public:
-  using Function = std::function<std::string(std::string)>;
+  using Function = std::function<Result<std::string>(std::string)>;
   FunctionNormalizer(Function function, size_t max_shrink)
       : function_(std::move(function)), max_shrink_(max_shrink) {}
   Result<std::string> Apply(std::string text) const override { return function_(std::move(text)); }
@@ -38,6 +45,7 @@ class PatternReplace final : public Normalizer {
       if (!match) break;
       out.append(text, shown, match->begin - shown);
       out += to_;
+      SLIP_RETURN_IF_ERROR(CheckGrowth(out.size(), text.size()));
       shown = from = match->end;
       if (match->begin == match->end) {
         if (from >= text.size()) break;
@@ -82,13 +90,14 @@ std::string RemoveMarks(std::string_view text) {
   return out;
 }
 
-std::string Replace(std::string_view text, std::string_view from, std::string_view to) {
+Result<std::string> Replace(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
   out.reserve(text.size() + text.size() / 2);
   size_t shown = 0;
   for (size_t at = text.find(from); at != std::string_view::npos; at = text.find(from, shown)) {
     out += text.substr(shown, at - shown);
     out += to;
+    SLIP_RETURN_IF_ERROR(CheckGrowth(out.size(), text.size()));
     shown = at + from.size();
   }
   out += text.substr(shown);
@@ -124,9 +133,11 @@ std::unique_ptr<const Normalizer> MakePrepend(std::string prefix) {
 std::unique_ptr<const Normalizer> MakeLiteralReplace(std::string from, std::string to) {
   const size_t shrink =
       to.empty() ? 0 : std::max<size_t>(1, (from.size() + to.size() - 1) / to.size());
-  return Make(shrink, [from = std::move(from), to = std::move(to)](std::string text) {
-    return from.empty() ? std::move(text) : Replace(text, from, to);
-  });
+  return Make(
+      shrink,
+      [from = std::move(from), to = std::move(to)](std::string text) -> Result<std::string> {
+        return from.empty() ? std::move(text) : Replace(text, from, to);
+      });
 }
 
 Result<std::unique_ptr<const Normalizer>> MakePatternReplace(std::string_view pattern,
@@ -139,6 +150,7 @@ Result<std::string> ApplyAll(const NormalizerList& steps, std::string_view text)
   std::string out(text);
   for (const auto& step : steps) {
     SLIP_ASSIGN_OR_RETURN(out, step->Apply(std::move(out)));
+    SLIP_RETURN_IF_ERROR(CheckGrowth(out.size(), text.size()));
   }
   return out;
 }

@@ -1,6 +1,6 @@
 // Steps that rewrite text before it is cut, each a value of the "normalizer" object of a
-// tokenizer.json. Const after construction, any thread. Apply fails only if a pattern backtracks
-// without end. Source: HF `tokenizers`, normalizers.
+// tokenizer.json. Const after construction, any thread. Apply fails if a pattern backtracks without
+// end, or if the text grows beyond reason. Source: HF `tokenizers`, normalizers.
 #pragma once
 
 #include <cstddef>

@@ -136,6 +136,24 @@ TEST(TokenizerJson, DeepNestingIsNoBomb) {
 }
 
 // Values of the file replaced at random by others: parsed or refused, and if parsed, usable.
+TEST(TokenizerJson, NormalizersThatGrowWithoutEndAreStopped) {
+  const std::string thousand(1000, 'a');
+  for (const char* kind : {"String", "Regex"}) {
+    json steps = json::array();
+    for (int i = 0; i < 5; ++i) {
+      steps.push_back({{"type", "Replace"}, {"pattern", {{kind, "a"}}}, {"content", thousand}});
+    }
+    json file = SmallJson();
+    file["normalizer"] = {{"type", "Sequence"}, {"normalizers", steps}};
+    auto parsed = ParseTokenizerJson(file.dump());
+    ASSERT_TRUE(parsed) << parsed.error().message;
+    const PipelineTokenizer tokenizer(std::move(parsed->table), std::move(parsed->pipeline));
+    const auto ids = tokenizer.Encode(std::string(1000, 'a'), {});
+    ASSERT_FALSE(ids) << kind;
+    EXPECT_NE(ids.error().message.find("too long"), std::string::npos) << ids.error().message;
+  }
+}
+
 TEST(TokenizerJson, RandomDamageNeverCrashes) {
   std::mt19937 random(23);
   const json values = json::parse(

@@ -35,6 +35,8 @@ class Hostile : public testing::TestWithParam<std::pair<const char*, std::string
 TEST_P(Hostile, EndsInAnError) { EXPECT_NE(ErrorOf(GetParam().second), "") << GetParam().first; }
 
 const std::string kGrow = "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(99) %}";
+const std::string kLong = "{% set l = 'a' * 4000000 %}{% for i in range(99999) %}";
+const std::string kEnd = "{% endfor %}";
 const std::string kLoops =
     "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}";
 
@@ -105,6 +107,16 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair("batch", "{{ [1] | batch(10**12, 0) | list }}"),
         std::pair("replace", kGrow + "{% set ns.x = ns.x.replace('a', 'aa') %}{% endfor %}"),
         std::pair("join", "{{ ('x' * 9999).join(range(99999) | map('string')) }}"),
+        std::pair("equal texts", kLong + "{% set m = 'a' * 4000000 %}{% set x = l == m %}" + kEnd),
+        std::pair("strip",
+                  "{% set m = ' ' * 4000000 %}" + kLong + "{% set x = m.strip() %}" + kEnd),
+        std::pair("count", kLong + "{% set x = l.count('aa') %}" + kEnd),
+        std::pair("starts", kLong + "{% set x = l.startswith(l) %}" + kEnd),
+        std::pair("bound method",
+                  "{% set f = ('a' * 4000000).count %}" + kLong + "{% set x = f('aa') %}" + kEnd),
+        std::pair("blanks from the right", "{{ ('a ' * 2000000).rsplit() }}"),
+        std::pair("find", "{{ ('a' * 4000000).find('a' * 2000000 ~ 'b') }}"),
+        std::pair("in", "{{ 'a' * 2000000 ~ 'b' in 'a' * 4000000 }}"),
         std::pair("macros",
                   "{% for i in range(99999) %}{% for j in range(999) %}{% macro m() %}"
                   "{% endmacro %}{% endfor %}{% endfor %}")));

@@ -204,6 +204,17 @@ CallArgs Interpreter::EvalArguments(const Arguments* arguments) {
   return args;
 }
 
+// Methods of a string read it, most of them whole, and many look for another in it.
+void Interpreter::ChargeMethod(const Value& self, const CallArgs& args) {
+  if (!self.Is(Kind::kString)) return;
+  size_t longest = 0;
+  for (const Value& arg : args.positional) {
+    if (arg.Is(Kind::kString)) longest = std::max(longest, arg.str().size());
+  }
+  const size_t bytes = self.str().size();
+  budget_.Step(static_cast<int64_t>(bytes) / 16 + SearchSteps(bytes, longest));
+}
+
 Value Interpreter::EvalCall(const Expr& expr, const Value* caller) {
   const Expr& callee = *expr.kids[0];
   Method method = nullptr;
@@ -217,7 +228,9 @@ Value Interpreter::EvalCall(const Expr& expr, const Value* caller) {
   }
   CallArgs args = EvalArguments(expr.arguments.get());
   if (caller != nullptr) args.named.emplace_back("caller", *caller);
-  return method != nullptr ? method(*this, target, args) : Call(target, args);
+  if (method == nullptr) return Call(target, args);
+  ChargeMethod(target, args);
+  return method(*this, target, args);
 }
 
 Value Interpreter::Call(const Value& callee, CallArgs& args) {
@@ -227,6 +240,7 @@ Value Interpreter::Call(const Value& callee, CallArgs& args) {
     case Kind::kLoop:
       return CallLoop(callee.loop(), args);
     case Kind::kCallable:
+      ChargeMethod(callee.callable().self, args);
       return callee.callable().function(*this, callee.callable().self, args);
     default:
       break;

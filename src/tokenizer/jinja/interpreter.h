@@ -93,6 +93,7 @@ class Interpreter {
   Value EvalConcat(const Expr& expr);
   Value EvalSlice(const Value& object, const Expr& slice);
   Value EvalCall(const Expr& expr, const Value* caller);
+  void ChargeMethod(const Value& self, const CallArgs& args);
   Value EvalFilter(const Expr& expr, const Value* input);
   bool EvalTest(const Expr& expr);
   CallArgs EvalArguments(const Arguments* arguments);

@@ -39,7 +39,8 @@ Value StripMethod(I&, const Value& self, CallArgs& args) {
   return Same(self, text);
 }
 
-std::vector<std::string_view> SplitBlanks(std::string_view text, int64_t limit, bool from_right) {
+std::vector<std::string_view> SplitBlanks(I& in, std::string_view text, int64_t limit,
+                                          bool from_right) {
   std::vector<std::string_view> parts;
   text = from_right ? StripRight(text) : StripLeft(text);
   while (!text.empty()) {
@@ -47,7 +48,8 @@ std::vector<std::string_view> SplitBlanks(std::string_view text, int64_t limit, 
       parts.push_back(from_right ? StripRight(text) : text);
       break;
     }
-    // The piece at this end: up to the nearest blank.
+    // The piece at this end: up to the nearest blank, which from the right is found from the left.
+    if (from_right) in.budget().Step(static_cast<int64_t>(text.size()) / 16);
     size_t begin = 0;
     size_t end = text.size();
     for (size_t pos = 0; pos < text.size();) {
@@ -87,7 +89,7 @@ Value Split(I& in, const Value& self, CallArgs& args) {
   const bool blanks = !reader.Has(0) || reader.Require(0).Is(Kind::kNone);
   in.budget().Step(1 + static_cast<int64_t>(self.str().size()) / 16);
   std::vector<std::string_view> parts =
-      blanks ? SplitBlanks(self.str(), limit, kRight)
+      blanks ? SplitBlanks(in, self.str(), limit, kRight)
              : SplitBy(self.str(), StrArgument(reader.Require(0)), limit, kRight);
   if (kRight) std::reverse(parts.begin(), parts.end());
   std::vector<Value> items;

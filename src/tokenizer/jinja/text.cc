@@ -137,17 +137,19 @@ std::string_view StripRight(std::string_view text) {
 std::string_view StripChars(std::string_view text, std::string_view chars, bool left, bool right) {
   std::u32string set;
   for (size_t pos = 0; pos < chars.size();) set += NextChar(chars, pos);
+  std::sort(set.begin(), set.end());
+  const auto strip = [&](char32_t c) { return std::binary_search(set.begin(), set.end(), c); };
   size_t begin = 0;
   size_t end = text.size();
   while (left && begin < end) {
     size_t next = begin;
-    if (set.find(NextChar(text, next)) == std::u32string::npos) break;
+    if (!strip(NextChar(text, next))) break;
     begin = next;
   }
   while (right && end > begin) {
     const size_t start = PreviousChar(text, end);
     size_t pos = start;
-    if (set.find(NextChar(text, pos)) == std::u32string::npos) break;
+    if (!strip(NextChar(text, pos))) break;
     end = start;
   }
   return text.substr(begin, end - begin);

@@ -327,6 +327,10 @@ bool Equal(const Value& a, const Value& b) {
     case Kind::kNone:
       return true;
     case Kind::kString:
+      if (a.str().size() != b.str().size()) return false;
+      if (Budget* budget = CurrentBudget()) {
+        budget->Step(static_cast<int64_t>(a.str().size()) / 64);
+      }
       return a.str() == b.str();
     case Kind::kList:
     case Kind::kTuple:
@@ -374,7 +378,7 @@ bool Contains(const Value& container, const Value& item) {
       Raise("'in <string>' requires string as left operand, not " + std::string(TypeName(item)));
     }
     if (Budget* budget = CurrentBudget()) {
-      budget->Step(static_cast<int64_t>(container.str().size()) / 64);
+      budget->Step(SearchSteps(container.str().size(), item.str().size()));
     }
     return container.str().find(item.str()) != std::string::npos;
   }

@@ -73,6 +73,13 @@ class Budget {
   Limits limits_;
 };
 
+// What looking for one text in another may take.
+inline int64_t SearchSteps(size_t text_bytes, size_t sub_bytes) {
+  if (sub_bytes > text_bytes) return 0;
+  const auto places = static_cast<int64_t>(text_bytes - sub_bytes) / 64 + 1;
+  return places * (1 + static_cast<int64_t>(sub_bytes) / 64);
+}
+
 // The budget of the rendering this thread is in (null while parsing).
 Budget* CurrentBudget();
 class BudgetScope {

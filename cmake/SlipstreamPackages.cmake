@@ -141,7 +141,7 @@ slip_patch_xgrammar(fsm.cc
 slip_patch_xgrammar(compiled_grammar.cc
   "  this->uncertain_indices = uncertain_indices;\n}"
   "  this->uncertain_indices = uncertain_indices;
-  slipstream::OnGrammarWork(uncertain_indices.size() + (store_type == StoreType::kAcceptedBitset
+  slipstream::OnGrammarWork(64 + uncertain_indices.size() + (store_type == StoreType::kAcceptedBitset
       ? vocab_size / 32 : this->accepted_indices.size() + this->rejected_indices.size()));\n}")
 
 add_library(xgrammar STATIC EXCLUDE_FROM_ALL ${XGRAMMAR_FILES}

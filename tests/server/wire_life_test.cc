@@ -211,6 +211,24 @@ TEST_F(Wire, StopWithOpenRequests) {
   EXPECT_TRUE(BlocksComeBack());
 }
 
+// One thread accepts for all: a connection may still be on its way to another when that one stops.
+TEST_F(Wire, StopWhileClientsConnect) {
+  for (int round = 0; round < 60; ++round) {
+    StartServer();
+    std::atomic<bool> begun{false};
+    std::vector<std::unique_ptr<WireClient>> clients;  // they say nothing and do not leave
+    std::thread crowd([&, at = port()] {
+      while (clients.size() < 100 && (clients.empty() || clients.back()->connected())) {
+        clients.push_back(std::make_unique<WireClient>(at));
+        begun = true;
+      }
+    });
+    while (!begun) std::this_thread::yield();
+    StopServer();
+    crowd.join();
+  }
+}
+
 TEST_F(Wire, PortInUseIsAClearError) {
   StartServer();
   ServerConfig config = config_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "base/whole_file.h"
 #include "config/option_table.h"
@@ -79,9 +80,9 @@ Status ApplySection(const std::string& path, const std::string& section, const J
       return InvalidArgument(fmt::format("{}: unknown key \"{}.{}\"", path, section, key), key);
     }
     if (const char* want = Assign(value, it->target)) {
-      return InvalidArgument(
-          fmt::format("{}: \"{}.{}\" must be {}, it is {}", path, section, key, want, value.dump()),
-          key);
+      return InvalidArgument(fmt::format("{}: \"{}.{}\" must be {}, it is {}", path, section, key,
+                                         want, value.dump().substr(0, 200)),
+                             key);
     }
   }
   return {};
@@ -101,8 +102,14 @@ Status ApplyConfigFile(const std::string& path, std::span<const Option> options)
   if (!text) return Fail(text.error().code, text.error().message, "config");
   Json root;
   try {
-    root = Json::parse(*text, nullptr, true, /*ignore_comments=*/true);
-  } catch (const Json::exception& e) {
+    // The library prints what is wrong by recursion, so it must not build what is too deep.
+    const auto shallow = [](int depth, Json::parse_event_t, Json&) {
+      constexpr int kMostLevels = 16;
+      if (depth > kMostLevels) throw std::runtime_error("nested too deeply");
+      return true;
+    };
+    root = Json::parse(*text, shallow, true, /*ignore_comments=*/true);
+  } catch (const std::exception& e) {
     return InvalidArgument(fmt::format("{}: not valid JSON: {}", path, e.what()), "config");
   }
   if (!root.is_object()) {

@@ -71,6 +71,9 @@ TEST_F(ConfigFile, NamesWhatIsWrong) {
   ExpectError(R"({"engine": [1]})", "\"engine\" must be an object");
   ExpectError("[]", "one JSON object");
   ExpectError("{", "not valid JSON");
+  ExpectError(R"({"engine": {"max_count": )" + std::string(1'000'000, '['), "nested too deeply");
+  ExpectError(R"({"engine": {"max_count": ")" + std::string(1'000'000, 'x') + "\"}}",
+              "it is \"xxx");
   EXPECT_FALSE(ApplyConfigFile("/nonexistent/file.json", options_));
   const Status folder = ApplyConfigFile("/", options_);
   ASSERT_FALSE(folder);

@@ -238,7 +238,10 @@ Result<std::shared_ptr<const Tokenizer>> MakeSentencePieceTokenizer(const std::s
   try {
     auto processor = std::make_unique<sentencepiece::SentencePieceProcessor>();
     const auto status = processor->LoadFromSerializedProto({proto.data(), proto.size()});
-    if (!status.ok()) return InvalidArgument("sentencepiece: " + status.ToString());
+    if (status.code() == sentencepiece::util::StatusCode::kInternal) {  // says where in its source
+      return InvalidArgument("not a SentencePiece model, truncated or corrupted");
+    }
+    if (!status.ok()) return InvalidArgument(std::string("sentencepiece: ") + status.message());
     const Spec spec = SpecOf(proto);
     if (spec.IsPlainBpe()) return MakeOwn(*processor, spec, settings);
     return std::make_shared<SentencePieceTokenizer>(std::move(processor), settings);

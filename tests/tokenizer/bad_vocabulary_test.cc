@@ -286,7 +286,8 @@ class HfFolder : public testing::Test {
 TEST_F(HfFolder, ErrorsNameTheFile) {
   EXPECT_NE(Error().find("neither tokenizer.json nor tokenizer.model"), std::string::npos);
   Write("tokenizer.model", "no model at all");
-  EXPECT_NE(Error().find("tokenizer.model: sentencepiece"), std::string::npos) << Error();
+  EXPECT_NE(Error().find("tokenizer.model: not a SentencePiece model"), std::string::npos)
+      << Error();
   Write("tokenizer.json", "{");
   EXPECT_NE(Error().find("tokenizer.json: "), std::string::npos) << Error();
   Write("tokenizer.json", SmallJson().dump());

@@ -86,8 +86,9 @@ Result<std::optional<Regex::Match>> Regex::Find(std::string_view text, size_t fr
   }
   if (rc == PCRE2_ERROR_NOMATCH) return std::optional<Match>();
   if (rc < 0) {
-    return Fail(ErrorCode::kResourceExhausted,
-                "splitting the text by \"" + code_->pattern + "\" failed: " + MessageOf(rc));
+    // The same text fails again: no error to come back after.
+    return InvalidArgument("splitting the text by \"" + code_->pattern +
+                           "\" failed: " + MessageOf(rc));
   }
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.match);
   // \K in a look-around can put the start behind the end.

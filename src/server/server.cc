@@ -64,7 +64,8 @@ class ServerImpl final : public Server {
     if (service_->config().grpc_port == 0) return {};
     std::vector<EventLoop*> loops;
     for (int i = 0; i < listener_->num_loops(); ++i) loops.push_back(&listener_->loop(i));
-    SLIP_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(*service_, std::move(loops)));
+    SLIP_ASSIGN_OR_RETURN(
+        grpc_, GrpcServer::Start(*service_, std::move(loops), listener_->certificate_pem()));
     return {};
   }
 
@@ -74,6 +75,9 @@ class ServerImpl final : public Server {
   Status Reload() override {
     const Status keys = service_->keys()->Reload();
     SLIP_RETURN_IF_ERROR(listener_->ReloadCertificate());
+    if (const std::string pem = listener_->certificate_pem(); grpc_ && !pem.empty()) {
+      SLIP_RETURN_IF_ERROR(grpc_->UseCertificate(pem));
+    }
     return keys;
   }
 

@@ -22,6 +22,7 @@
 #include "server/grpc/inference_service.h"
 #include "server/grpc/library_log.h"
 #include "server/grpc/response_count.h"
+#include "server/grpc/served_pem.h"
 
 namespace slipstream {
 namespace {
@@ -34,18 +35,19 @@ class GrpcServerImpl final : public GrpcServer {
         inference_(MakeInferenceService(service, std::move(loops))) {}
   ~GrpcServerImpl() override { Stop(); }
 
-  Status Listen(const ServerConfig& config) {
+  Status Listen(const ServerConfig& config, const std::string& pem) {
     static std::once_flag once;
     std::call_once(once, [] {
       TakeOverLibraryLogs();
       grpc::EnableDefaultHealthCheckService(true);
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     });
+    if (!pem.empty()) SLIP_RETURN_IF_ERROR(pem_.Set(pem));
     SLIP_RETURN_IF_ERROR(acceptor_.Bind(config.host, std::max(config.grpc_port, 0)));
     grpc::ServerBuilder builder;
     auto sink = builder.experimental().AddExternalConnectionAcceptor(
         grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
-        Credentials(config));
+        Credentials(!pem.empty()));
     builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
                                static_cast<int>(config.header_timeout_seconds * 1000));
     builder.SetMaxReceiveMessageSize(
@@ -66,6 +68,8 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
   uint16_t port() const override { return acceptor_.port(); }
+
+  Status UseCertificate(const std::string& pem) override { return pem_.Set(pem); }
 
   void BeginDrain() override {
     std::unique_lock lock(mutex_);
@@ -91,13 +95,12 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
  private:
-  // gRPC itself looks for new files; SIGHUP is the listener's.
-  static std::shared_ptr<grpc::ServerCredentials> Credentials(const ServerConfig& config) {
-    if (config.tls_cert.empty()) return grpc::InsecureServerCredentials();
-    constexpr unsigned int kLookSeconds = 10;
+  std::shared_ptr<grpc::ServerCredentials> Credentials(bool tls) {
+    if (!tls) return grpc::InsecureServerCredentials();
+    constexpr unsigned int kLookSeconds = 1;
     grpc::experimental::TlsServerCredentialsOptions options(
         std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
-            config.tls_key, config.tls_cert, kLookSeconds));
+            pem_.path(), pem_.path(), kLookSeconds));
     options.watch_identity_key_cert_pairs();
     return grpc::experimental::TlsServerCredentials(options);
   }
@@ -120,6 +123,7 @@ class GrpcServerImpl final : public GrpcServer {
 
   Service& service_;
   GrpcAcceptor acceptor_;
+  ServedPem pem_;
   std::unique_ptr<grpc::Service> inference_;
   std::unique_ptr<grpc::Server> server_;
   std::mutex mutex_;
@@ -131,10 +135,11 @@ class GrpcServerImpl final : public GrpcServer {
 }  // namespace
 
 Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Service& service,
-                                                      std::vector<EventLoop*> loops) {
+                                                      std::vector<EventLoop*> loops,
+                                                      const std::string& pem) {
   try {
     auto server = std::make_unique<GrpcServerImpl>(service, std::move(loops));
-    SLIP_RETURN_IF_ERROR(server->Listen(service.config()));
+    SLIP_RETURN_IF_ERROR(server->Listen(service.config(), pem));
     return server;
   } catch (const std::exception& e) {
     return Internal(fmt::format("cannot start gRPC: {}", e.what()));

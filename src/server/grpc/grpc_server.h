@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -17,7 +18,12 @@ class GrpcServer {
  public:
   virtual ~GrpcServer() = default;
 
-  static Result<std::unique_ptr<GrpcServer>> Start(Service& service, std::vector<EventLoop*> loops);
+  // `pem`: key and certificate chain that fit together, empty without TLS.
+  static Result<std::unique_ptr<GrpcServer>> Start(Service& service, std::vector<EventLoop*> loops,
+                                                   const std::string& pem);
+
+  // Others for connections to come, a second later at most.
+  virtual Status UseCertificate(const std::string& pem) = 0;
 
   virtual uint16_t port() const = 0;
   // The standard health service says what Service::Ready says, a fifth of a second late at most;

@@ -79,6 +79,10 @@ class ListenerImpl final : public HttpListener {
     return context_.certificate ? context_.certificate->Reload() : Status();
   }
 
+  std::string certificate_pem() const override {
+    return context_.certificate ? context_.certificate->pem() : std::string();
+  }
+
   uint16_t port() const override { return port_; }
   int num_loops() const override { return static_cast<int>(shards_.size()); }
   EventLoop& loop(int index) override { return *shards_[static_cast<size_t>(index)]; }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 #include "config/server_config.h"
@@ -25,6 +26,8 @@ class HttpListener {
 
   // Reads the certificate again for connections to come; without TLS nothing happens.
   virtual Status ReloadCertificate() = 0;
+  // Key and chain in use; empty without TLS.
+  virtual std::string certificate_pem() const = 0;
 
   virtual uint16_t port() const = 0;
   virtual int num_loops() const = 0;

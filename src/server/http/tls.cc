@@ -2,9 +2,12 @@
 
 #include <openssl/ssl.h>
 
+#include <boost/asio/buffer.hpp>
 #include <exception>
 #include <string_view>
 #include <utility>
+
+#include "base/whole_file.h"
 
 namespace slipstream {
 namespace {
@@ -52,18 +55,29 @@ Status TlsCertificate::Reload() {
         native, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(native, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_alpn_select_cb(native, ChooseProtocol, nullptr);
+    constexpr size_t kMaxBytes = size_t{1} << 20;
+    const auto chain = ReadWholeFile(cert_path_, kMaxBytes);
+    if (!chain) return Fail(chain.error().code, chain.error().message, "tls_cert");
+    const auto key = ReadWholeFile(key_path_, kMaxBytes);
+    if (!key) return Fail(key.error().code, key.error().message, "tls_key");
     error_code ec;
-    context->use_certificate_chain_file(cert_path_, ec);
+    context->use_certificate_chain(boost::asio::buffer(*chain), ec);
     if (ec) return InvalidArgument(cert_path_ + ": " + ec.message(), "tls_cert");
     // Also fails when the key is not the certificate's.
-    context->use_private_key_file(key_path_, ssl::context::pem, ec);
+    context->use_private_key(boost::asio::buffer(*key), ssl::context::pem, ec);
     if (ec) return InvalidArgument(key_path_ + ": " + ec.message(), "tls_key");
     std::lock_guard lock(mutex_);
     current_ = std::move(context);
+    pem_ = *key + '\n' + *chain;
     return {};
   } catch (const std::exception& e) {
     return Internal(std::string("cannot set up TLS: ") + e.what());
   }
+}
+
+std::string TlsCertificate::pem() const {
+  std::lock_guard lock(mutex_);
+  return pem_;
 }
 
 std::shared_ptr<TlsCertificate::Context> TlsCertificate::current() const {

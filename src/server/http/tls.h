@@ -19,6 +19,8 @@ class TlsCertificate {
   static Result<std::shared_ptr<TlsCertificate>> Open(std::string cert_path, std::string key_path);
   Status Reload();
   std::shared_ptr<Context> current() const;
+  // Its key and chain as text, for gRPC.
+  std::string pem() const;
 
  private:
   TlsCertificate(std::string cert_path, std::string key_path)
@@ -27,6 +29,7 @@ class TlsCertificate {
   const std::string cert_path_, key_path_;
   mutable std::mutex mutex_;
   std::shared_ptr<Context> current_;
+  std::string pem_;
 };
 
 }  // namespace slipstream

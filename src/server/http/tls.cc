@@ -62,10 +62,13 @@ Status TlsCertificate::Reload() {
     if (!key) return Fail(key.error().code, key.error().message, "tls_key");
     error_code ec;
     context->use_certificate_chain(boost::asio::buffer(*chain), ec);
-    if (ec) return InvalidArgument(cert_path_ + ": " + ec.message(), "tls_cert");
+    if (ec)
+      return InvalidArgument(cert_path_ + ": not a PEM certificate: " + ec.message(), "tls_cert");
     // Also fails when the key is not the certificate's.
     context->use_private_key(boost::asio::buffer(*key), ssl::context::pem, ec);
-    if (ec) return InvalidArgument(key_path_ + ": " + ec.message(), "tls_key");
+    if (ec)
+      return InvalidArgument(key_path_ + ": not the PEM key of the certificate: " + ec.message(),
+                             "tls_key");
     std::lock_guard lock(mutex_);
     current_ = std::move(context);
     pem_ = *key + '\n' + *chain;

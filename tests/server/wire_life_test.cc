@@ -155,13 +155,15 @@ TEST_F(Wire, DrainLetsRequestsFinish) {
   SayForever("ab");
   model_->HoldAfter(5);  // it goes on when the drain has begun
   StartServer();
-  WireClient client(port()), idle(port());
+  WireClient client(port()), fresh(port()), idle(port());
   EXPECT_EQ(idle.Ask("GET", "/health").status, 200);
   client.Send(
       WireClient::Format("POST", kChat, ChatBody({{"stream", true}, {"max_tokens", 100}}).dump()));
   ASSERT_TRUE(client.WaitFor("\"content\":\"b\""));
   server_->BeginDrain(60);
-  EXPECT_TRUE(idle.AtEnd());  // idle connections close at once
+  EXPECT_TRUE(idle.AtEnd());                          // between two requests: closed at once
+  EXPECT_EQ(fresh.Ask("GET", "/ready").status, 503);  // it may have been sent before
+  EXPECT_TRUE(fresh.AtEnd());
   EXPECT_EQ(Ask("GET", "/ready").status, 503);
   EXPECT_EQ(Ask("GET", "/health").status, 200);
   const WireResponse refused = Chat(ChatBody());

@@ -169,6 +169,7 @@ IoTask<bool> Connection::ReadRequest() {
   }
 
   state_ = State::kReading;
+  fresh_ = false;
   SetDeadline(context_.config.header_timeout_seconds);
   Reading reading;
   reading.parser.header_limit(static_cast<uint32_t>(context_.config.max_header_bytes));

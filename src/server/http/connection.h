@@ -22,7 +22,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
 
   void Start();
   void Tick(int64_t now_us);
-  // Closes a connection that waits for a request, and any other after its answer.
+  // For the drain: closes a connection between two requests; others close after their answer.
   void CloseIfIdle();
   // Gives the client up: closes the socket and tells the handler.
   void Break();
@@ -102,6 +102,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   int64_t last_progress_us_ = 0;
   int64_t last_output_us_ = 0;
 
+  bool fresh_ = true;  // no byte of a request yet
   bool watching_ = false;
   bool broken_ = false;
 };

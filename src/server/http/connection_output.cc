@@ -179,8 +179,12 @@ void Connection::Break() {
   Notify();
 }
 
+// A request that was sent before its client could know of the drain gets its answer: one that lies
+// unread in the socket, and the first of a new connection.
 void Connection::CloseIfIdle() {
-  if (state_ == State::kWaiting && in_.size() == 0) Break();
+  if (state_ != State::kWaiting || fresh_ || in_.size() > 0) return;
+  boost::system::error_code ignored;
+  if (socket_.tcp().available(ignored) == 0) Break();
 }
 
 void Connection::Tick(int64_t now_us) {

@@ -1,10 +1,10 @@
 // Messages that are no messages, and such that ask for too much: one clear status each, and nothing
 // on stderr but lines of the log.
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include "base/log.h"
 #include "slipstream/v1/inference.grpc.pb.h"
+#include "tests/server/raw_call.h"
 #include "tests/server/wire_fixture.h"
 
 namespace slipstream::testing {
@@ -17,21 +17,8 @@ class GrpcMessage : public Wire {
   grpc::Status Send(const std::string& method, const std::string& bytes) {
     const auto channel = grpc::CreateChannel(fmt::format("127.0.0.1:{}", server_->grpc_port()),
                                              grpc::InsecureChannelCredentials());
-    const grpc::Slice slice(bytes);
-    const grpc::ByteBuffer request(&slice, 1);
-    grpc::GenericStub stub(channel);
-    grpc::ClientContext context;
-    grpc::CompletionQueue queue;
-    grpc::ByteBuffer answer;
-    grpc::Status status;
-    auto call =
-        stub.PrepareUnaryCall(&context, "/slipstream.v1.Inference/" + method, request, &queue);
-    call->StartCall();
-    call->Finish(&answer, &status, this);
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
-    return status;
+    std::string answer;
+    return RawCall(channel, "/slipstream.v1.Inference/" + method, bytes, &answer);
   }
 };
 

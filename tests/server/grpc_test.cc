@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "slipstream/v1/inference.grpc.pb.h"
+#include "tests/server/raw_call.h"
 #include "tests/server/wire_fixture.h"
 
 namespace slipstream::testing {
@@ -63,22 +64,9 @@ class Grpc : public Wire {
   std::string Probe(const std::string& name) {
     std::string bytes;
     if (!name.empty()) bytes = std::string{'\n', static_cast<char>(name.size())} + name;
-    const grpc::Slice slice(bytes);
-    const grpc::ByteBuffer request(&slice, 1);
-    grpc::GenericStub stub(channel_);
-    grpc::ClientContext context;
-    grpc::CompletionQueue queue;
-    grpc::ByteBuffer answer;
-    grpc::Status status;
-    auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
-    call->StartCall();
-    call->Finish(&answer, &status, this);
-    void* tag = nullptr;
-    bool ok = false;
-    if (!queue.Next(&tag, &ok) || !status.ok()) return status.error_message();
-    grpc::Slice got;
-    if (!answer.DumpToSingleSlice(&got).ok()) return "no answer";
-    return std::string(got.begin(), got.end());
+    std::string answer;
+    const grpc::Status status = RawCall(channel_, "/grpc.health.v1.Health/Check", bytes, &answer);
+    return status.ok() ? answer : status.error_message();
   }
 
   std::shared_ptr<grpc::Channel> channel_;

@@ -7,25 +7,14 @@
 #include <fstream>
 #include <thread>
 
-#include "tests/server/test_certificate.h"
-#include "tests/server/wire_fixture.h"
+#include "tests/server/wire_tls_fixture.h"
 
 namespace slipstream::testing {
 namespace {
 
-class GrpcTls : public Wire {
+class GrpcTls : public WireTls {
  protected:
-  GrpcTls() {
-    config_.tls_cert = TempPath("cert.pem");
-    config_.tls_key = TempPath("key.pem");
-    config_.grpc_port = -1;
-    EXPECT_TRUE(WriteCertificate(config_.tls_cert, config_.tls_key, 1));
-  }
-  ~GrpcTls() override {
-    StopServer();
-    std::filesystem::remove(config_.tls_cert);
-    std::filesystem::remove(config_.tls_key);
-  }
+  GrpcTls() { config_.grpc_port = -1; }
 };
 
 TEST_F(GrpcTls, IsTheCertificateOfHttp) {

@@ -2,31 +2,10 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/server/test_certificate.h"
-#include "tests/server/wire_fixture.h"
+#include "tests/server/wire_tls_fixture.h"
 
 namespace slipstream::testing {
 namespace {
-
-class WireTls : public Wire {
- protected:
-  WireTls() {
-    config_.tls_cert = TempPath("cert.pem");
-    config_.tls_key = TempPath("key.pem");
-    EXPECT_TRUE(WriteCertificate(config_.tls_cert, config_.tls_key, 1));
-  }
-  ~WireTls() override {
-    StopServer();
-    std::filesystem::remove(config_.tls_cert);
-    std::filesystem::remove(config_.tls_key);
-  }
-
-  std::unique_ptr<WireClient> Connect() {
-    auto client = std::make_unique<WireClient>(port());
-    EXPECT_TRUE(client->Secure());
-    return client;
-  }
-};
 
 TEST_F(WireTls, AnswersAndStreamsOnOneConnection) {
   StartServer();

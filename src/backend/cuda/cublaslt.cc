@@ -195,8 +195,8 @@ class CublasLt::Impl {
 
   static constexpr int kLap = 6;               // products
   static constexpr int64_t kManyTokens = 256;  // bound by arithmetic, so by the card's power
-  // Of them: timed for 80 ms each at 512, 1024 and 2048 tokens, no later choice of the library won
-  // by more than 0.5 %.
+  // Candidates for these: timed for 80 ms each at 512, 1024 and 2048 tokens, no later choice of the
+  // library won by more than 0.5 %.
   static constexpr int kManyCandidates = 4;
   static constexpr float kSettleMs = 4;
 
